@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_: object):  # noqa: ANN201 - the real one is typing's, seen by mypy only
+    def dataclass_transform(**_: object):
         return lambda cls: cls
 
 
@@ -23,7 +23,7 @@ class Record:
     _defaults: dict[str, object] = {}  # noqa: RUF012 - replaced, never changed, by __init_subclass__
 
     def __init_subclass__(cls) -> None:
-        own = tuple(name for name in cls.__dict__.get("__annotations__", {}) if not name.startswith("_"))
+        own = tuple(name for name in cls.__annotations__ if not name.startswith("_"))
         cls._fields = cls._fields + own
         cls._defaults = cls._defaults | {name: cls.__dict__[name] for name in own if name in cls.__dict__}
 
