@@ -1,0 +1,87 @@
+"""Users and groups: of the host by its name service, of an image by its own passwd and group files."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+from pycoredump.configure.tree import Tree
+from pycoredump.errors import ConfigError
+from pycoredump.record import Record
+
+
+class Account(Record):
+    """Whom limits are resolved for. A name of None is anyone without lines of their own."""
+
+    name: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    groups: frozenset[str] = frozenset()  # names
+    gids: frozenset[int] = frozenset()
+
+
+def subject(tree: Tree, domain: str) -> Account:
+    """The account that a domain of limits.conf(5) stands for. ConfigError if there is no such user or group."""
+    if domain == "*":
+        return Account()
+
+    if domain.startswith("@"):
+        gid = _groups(tree).get(domain[1:])
+        if gid is None:
+            raise ConfigError(f"No group {domain[1:]!r} exists", hint=_where(tree, "group"))
+
+        return Account(groups=frozenset([domain[1:]]), gids=frozenset([gid]))
+
+    found = user(tree, domain)
+    if found is None:
+        raise ConfigError(f"No user {domain!r} exists", hint=_where(tree, "passwd"))
+
+    return found
+
+
+def _where(tree: Tree, database: str) -> str:
+    return f"see {tree.real('/etc/' + database)}, or name another --domain"
+
+
+def user(tree: Tree, name: str) -> Account | None:
+    """The user of that name, None if there is none."""
+    if tree.root == "/":
+        return _host_user(name)
+
+    for row in _rows(tree, "/etc/passwd", 7):
+        if row[0] == name:
+            members = [g for g in _rows(tree, "/etc/group", 4) if name in g[3].split(",") or g[2] == row[3]]
+            return Account(
+                name=name,
+                uid=int(row[2]),
+                gid=int(row[3]),
+                groups=frozenset(group[0] for group in members),
+                gids=frozenset(int(group[2]) for group in members),
+            )
+    return None
+
+
+def _host_user(name: str) -> Account | None:
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+    gids = os.getgrouplist(name, entry.pw_gid)
+    names = {group.gr_name for group in grp.getgrall() if group.gr_gid in gids}
+    return Account(
+        name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=frozenset(names), gids=frozenset(gids)
+    )
+
+
+def _groups(tree: Tree) -> dict[str, int]:
+    if tree.root == "/":
+        return {group.gr_name: group.gr_gid for group in grp.getgrall()}
+
+    return {row[0]: int(row[2]) for row in _rows(tree, "/etc/group", 4)}
+
+
+def _rows(tree: Tree, path: str, fields: int) -> list[list[str]]:
+    rows = [line.split(":") for line in (tree.read(path) or "").split("\n")]
+    return [row for row in rows if len(row) == fields and row[2].isdecimal()]

@@ -1,0 +1,89 @@
+"""Where the core limit's lines go, so that they win, and whether they do."""
+
+from __future__ import annotations
+
+from pycoredump.configure import accounts, limits, lines
+from pycoredump.configure.item import OK, WRONG, Item
+from pycoredump.configure.limits import Resolution
+from pycoredump.configure.request import Request, kilobytes
+from pycoredump.configure.tree import Tree
+
+
+def resolve(tree: Tree, domain: str, conf: str = "") -> Resolution:
+    """What pam_limits sets for the domain."""
+    return limits.resolve(
+        limits.rules(tree, conf),
+        accounts.subject(tree, domain),
+        root_by_name_only=limits.debian_rules(tree),
+    )
+
+
+def plan(tree: Tree, request: Request, *, conf: str = "", inherited_hard: int | None = None) -> None:
+    """Add to the tree what the domains need, where it wins."""
+    added = []
+    for domain in request.domains:
+        found = resolve(tree, domain, conf)
+        if not found.off:  # a "DOMAIN -" line cannot be beaten by adding one
+            added += limits.needed(found, domain, request, inherited_hard)
+    if not added:
+        return
+
+    main = conf or limits.MAIN
+    text = tree.read(main)
+    if text is not None:
+        trial = tree.copy()
+        trial.write(main, limits.edit(text, added))
+        if conf or all(_served(trial, domain, request, conf) for domain in request.domains):
+            tree.write(main, limits.edit(text, added))
+            return
+
+    tree.write(f"{limits.DROP_INS}/{_last_name(tree)}", lines.whole(added))
+
+
+def _served(tree: Tree, domain: str, request: Request, conf: str) -> bool:
+    found = resolve(tree, domain, conf)
+    return found.off is not None or not limits.needed(found, domain, request, None)
+
+
+def _last_name(tree: Tree) -> str:
+    """A name of ours that sorts after every other drop-in."""
+    name = limits.OWN_NAME
+    others = [other for other in tree.names(limits.DROP_INS) if other.endswith(".conf")]
+    while others and max(others) >= name:
+        name = f"z{name}" if name.startswith("z") else "zz-pycoredump.conf"
+    return name
+
+
+def inspect(tree: Tree, request: Request, confs: list[str]) -> list[Item]:
+    """One item for each domain and each limits file that a login's PAM stack names."""
+    return [_item(tree, request, domain, conf) for domain in request.domains for conf in confs]
+
+
+def _item(tree: Tree, request: Request, domain: str, conf: str) -> Item:
+    found = resolve(tree, domain, conf)
+    size = kilobytes(request.core_limit)
+    effective = found.effective()
+    good = effective is not None and effective >= request.core_limit
+    cause = found.off or _cause(found)
+    return Item(
+        name=f"core limit of {domain}" + (f" ({conf})" if conf else ""),
+        state=OK if good else WRONG,
+        wanted=f"{domain} soft core {size}",
+        found=cause.text() if cause else "nothing",
+        effective="inherited" if effective is None else kilobytes(effective),
+        file=cause.file if cause else conf or limits.MAIN,
+        line=cause.line if cause else 0,
+        hint="" if good else _hint(found, domain),
+    )
+
+
+def _cause(found: Resolution) -> limits.Rule | None:
+    cut = found.soft is not None and found.hard is not None and found.hard < found.soft
+    return found.hard_rule if cut else found.rule
+
+
+def _hint(found: Resolution, domain: str) -> str:
+    if found.off:
+        return f"{found.off.text()!r} switches every limit off for {domain}: remove that line"
+
+    return ""

@@ -1,0 +1,83 @@
+"""Lines we add to files that are not ours, so marked that they can be taken out again to the byte.
+
+Only whole lines are ever added; no foreign byte changes. Each added line has a mark above it. Every
+format edited here (PAM, limits.conf, sshd_config, sysctl.conf) takes a line that begins with # as a comment.
+"""
+
+from __future__ import annotations
+
+import re
+
+MARK = '# pycoredump-configure added the next line; "pycoredump-configure revert" removes both.'
+# The file did not end in a line break: one was added, and goes too if nothing came after it since.
+MARK_BREAK = (
+    '# pycoredump-configure added the next line and a line break before this one; "revert" removes all.'
+)
+# The first line of a file that is ours as a whole.
+HEADER = '# Written by pycoredump-configure; "pycoredump-configure revert" removes this file.'
+
+
+def split(text: str) -> list[str]:
+    """The lines with their ends. Only \\n ends a line: str.splitlines() also knows \\x0c, \\x85 and others."""
+    return text.split("\n") if not text else [line for line in re.split(r"(?<=\n)", text) if line]
+
+
+def insert(text: str, at: int, added: list[str]) -> str:
+    """The text with the lines added before line number `at` (from 0; the number of lines: at the end).
+
+    The added lines end in \\n also in a file of CR LF lines: libpam would take the CR for part of a word.
+    """
+    lines = split(text)
+    unended = at >= len(lines) and text != "" and not text.endswith("\n")
+    block = [f"{MARK}\n{line}\n" for line in added]
+    if unended and block:
+        block[0] = f"\n{MARK_BREAK}\n{added[0]}\n"
+
+    return "".join(lines[:at]) + "".join(block) + "".join(lines[at:])
+
+
+def remove(text: str, ours: re.Pattern[str]) -> str:
+    """The text without our marks and without each line below one that is still as we wrote it."""
+    kept: list[str] = []
+    unended = -1  # how many lines were kept when a mark told of an added line break
+    lines = split(text)
+    position = 0
+    while position < len(lines):
+        line = lines[position].rstrip("\r\n")
+        position += 1
+        if line not in (MARK, MARK_BREAK):
+            kept.append(lines[position - 1])
+            continue
+
+        if line == MARK_BREAK:
+            unended = len(kept)
+        if position < len(lines) and ours.fullmatch(lines[position].rstrip("\r\n")):
+            position += 1
+    if kept and unended == len(kept):
+        kept[-1] = kept[-1].removesuffix("\n")
+    return "".join(kept)
+
+
+def marked(text: str) -> bool:
+    """Whether we have added something to this file."""
+    return any(line.rstrip("\r\n") in (MARK, MARK_BREAK) for line in split(text))
+
+
+def whole(body: list[str]) -> str:
+    """The text of a file that is ours as a whole."""
+    return "".join(f"{line}\n" for line in [HEADER, *body])
+
+
+def is_whole(text: str) -> bool:
+    """Whether this file is ours as a whole."""
+    return text.startswith(HEADER)
+
+
+def remove_whole(text: str, written: str) -> str | None:
+    """What others have put into the file `written` by us; None: nothing, so the file goes."""
+    if not written:
+        return None if is_whole(text) else text
+
+    ours = set(written.split("\n"))
+    rest = [line for line in split(text) if line.rstrip("\r\n") not in ours]
+    return "".join(rest) or None

@@ -1,0 +1,183 @@
+"""UsePAM in sshd_config(5): the first value wins, Include expands in place, a Match block ends the global part.
+
+A drop-in of ours that sorts first is best: the distribution's file stays as it was. Where the main file
+includes none, or another drop-in would come first, the line goes above the first line that matters. Never
+at the end: below a Match block UsePAM makes sshd refuse to start.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+
+from pycoredump.configure import lines
+from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.tree import Tree
+from pycoredump.errors import ConfigError
+from pycoredump.record import Record
+
+LINE = "UsePAM yes"
+OURS = re.compile(r"UsePAM yes")
+MAINS = (
+    "/etc/ssh/sshd_config",
+    "/usr/etc/ssh/sshd_config",
+)  # the latter: openSUSE, where the former is missing
+DROP_IN = "/etc/ssh/sshd_config.d/00-pycoredump.conf"
+INCLUDES_MAX = 16  # SERVCONF_MAX_DEPTH (servconf.c)
+DIRECTIVE = re.compile(r'\s*([^\s="#]+)(?:\s*=\s*|\s+|$)(.*)', re.DOTALL)
+ARGUMENT = re.compile(r'"([^"]*)"|(#.*)|(\S+)')
+
+
+class Directive(Record):
+    """A line of the configuration, in the order sshd sees them."""
+
+    file: str
+    line: int  # from 1
+    keyword: str  # lower case
+    arguments: tuple[str, ...]
+    matched: bool  # inside a Match block
+
+    def place(self) -> str:
+        """The file and line, for messages."""
+        return f"{self.file}:{self.line}"
+
+
+def main_file(tree: Tree) -> str | None:
+    """The file sshd reads first, None if there is none."""
+    return next((path for path in MAINS if tree.read(path) is not None), None)
+
+
+def parse(text: str, file: str) -> list[Directive]:
+    """The directives of one file, Include not expanded."""
+    found = []
+    matched = False
+    for number, line in enumerate(lines.split(text), start=1):
+        match = DIRECTIVE.match(line.strip())
+        if match is None:
+            continue
+
+        keyword = match[1].lower()
+        words = [a or c for a, b, c in ARGUMENT.findall(match[2]) if not b]
+        matched = matched or keyword == "match"
+        found.append(
+            Directive(file=file, line=number, keyword=keyword, arguments=tuple(words), matched=matched)
+        )
+    return found
+
+
+def directives(tree: Tree, file: str, *, depth: int = 0, matched: bool = False) -> list[Directive]:
+    """The directives of a file, Include expanded. ConfigError for a file that includes itself."""
+    if depth > INCLUDES_MAX:
+        raise ConfigError(f"{file} is included too deeply", hint="does it include itself?")
+
+    found = []
+    for one in parse(tree.read(file) or "", file):
+        # A Match block of an included file ends with that file (servconf.c, since OpenSSH 8.2).
+        one = one.replace(matched=one.matched or matched)
+        found.append(one)
+        if one.keyword == "include":
+            for path in _included(tree, one.arguments):
+                found += directives(tree, path, depth=depth + 1, matched=one.matched)
+    return found
+
+
+def _included(tree: Tree, patterns: tuple[str, ...]) -> list[str]:
+    paths = []
+    for pattern in patterns:
+        whole = posixpath.join("/etc/ssh", pattern)
+        directory, name = posixpath.split(whole)
+        hidden = name.startswith(".")
+        names = [n for n in tree.names(directory) if n.startswith(".") == hidden]
+        paths += [f"{directory}/{n}" for n in names if fnmatch.fnmatchcase(n, name)]
+    return paths
+
+
+def use_pam(tree: Tree) -> Directive | None:
+    """The directive that decides, None if there is none (sshd's own default is no)."""
+    main = main_file(tree)
+    if main is None:
+        return None
+
+    for one in directives(tree, main):
+        if one.keyword == "usepam":
+            _check(one)
+            return one
+    return None
+
+
+def _check(one: Directive) -> None:
+    if one.matched:
+        raise ConfigError(f"{one.place()}: UsePAM inside a Match block: sshd does not start with it")
+
+    if len(one.arguments) != 1 or one.arguments[0].lower() not in ("yes", "no"):
+        raise ConfigError(f"{one.place()}: UsePAM is neither yes nor no", hint="see sshd_config(5)")
+
+
+def enabled(tree: Tree) -> bool:
+    """Whether sshd uses PAM."""
+    found = use_pam(tree)
+    return found is not None and found.arguments[0].lower() == "yes"
+
+
+def undo(text: str) -> str:
+    """The text without our lines."""
+    return lines.remove(text, OURS)
+
+
+def edit(text: str) -> str:
+    """The main file with our line above the first that sets UsePAM, includes files or begins a Match block."""
+    clean = undo(text)
+    for one in parse(clean, ""):
+        if one.keyword in ("usepam", "include", "match"):
+            return lines.insert(clean, one.line - 1, [LINE])
+    return lines.insert(clean, len(lines.split(clean)), [LINE])
+
+
+def plan(tree: Tree) -> str:
+    """Add UsePAM to the tree if it is missing; says why not where it cannot be added."""
+    main = main_file(tree)
+    if main is None or enabled(tree):
+        return ""
+
+    trial = tree.copy()
+    if tree.is_directory(posixpath.dirname(DROP_IN)) and tree.read(DROP_IN) is None:
+        trial.write(DROP_IN, lines.whole([LINE]))
+        if enabled(trial):
+            tree.write(DROP_IN, lines.whole([LINE]))
+            return ""
+
+    if main != MAINS[0]:
+        return f"put {LINE!r} into a file below {posixpath.dirname(DROP_IN)} that {main} includes first"
+
+    tree.write(main, edit(tree.read(main) or ""))
+    return ""
+
+
+def flattened(tree: Tree) -> str:
+    """The configuration as one text, for sshd to judge before any file of the plan exists."""
+    main = main_file(tree) or MAINS[0]
+    text = tree.read(main) or ""
+    drop_in = tree.read(DROP_IN)
+    on_disk = Tree(tree.root).read(DROP_IN)
+    return text if drop_in == on_disk or drop_in is None else f"{drop_in}{text}"
+
+
+def inspect(tree: Tree, effective: str, reason: str = "") -> Item:
+    """The item. `effective`: what sshd -T says, "" if it could not be asked."""
+    main = main_file(tree)
+    if main is None:
+        return Item(name="sshd uses PAM", state=ABSENT, found="no sshd_config", file=MAINS[0])
+
+    found = use_pam(tree)
+    good = effective == "yes" if effective else enabled(tree)
+    return Item(
+        name="sshd uses PAM",
+        state=OK if good else WRONG,
+        wanted=LINE,
+        found=f"UsePAM {found.arguments[0]}" if found else "nothing",
+        effective=effective and f"sshd -T: {effective}",
+        file=found.file if found else main,
+        line=found.line if found else 0,
+        hint="" if good else reason,
+    )

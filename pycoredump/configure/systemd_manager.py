@@ -1,0 +1,100 @@
+"""DefaultLimitCORE= of systemd-system.conf(5): the core limit of services, which never pass through PAM.
+
+Unset is right: PID 1 raises its own limit to infinity and services inherit it (systemd since version 229).
+"""
+
+from __future__ import annotations
+
+from pycoredump.configure import lines
+from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.tree import Tree
+from pycoredump.record import Record
+
+KEY = "DefaultLimitCORE"
+DIRECTORIES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+OWN = "/etc/systemd/system.conf.d/60-pycoredump.conf"
+BODY = [
+    "# Services do not pass through PAM: without this line they dump no core.",
+    "[Manager]",
+    f"{KEY}=infinity",
+]
+
+
+class Setting(Record):
+    """A line that sets the limit."""
+
+    file: str
+    line: int
+    value: str
+
+    def soft(self) -> str:
+        """The soft limit of "SOFT:HARD" or of "BOTH"."""
+        return self.value.split(":")[0].strip()
+
+
+def files(tree: Tree) -> list[str]:
+    """The main file and the drop-ins in the order they are read; later ones win."""
+    mains = [f"{d}/system.conf" for d in DIRECTORIES if tree.read(f"{d}/system.conf") is not None]
+    places: dict[str, str] = {}
+    for directory in DIRECTORIES:
+        for name in tree.names(f"{directory}/system.conf.d"):
+            if name.endswith(".conf"):
+                places.setdefault(name, f"{directory}/system.conf.d/{name}")
+    return mains[:1] + [places[name] for name in sorted(places)]
+
+
+def resolve(tree: Tree) -> Setting | None:
+    """The line that wins, None if the limit is not set; an empty value unsets what came before."""
+    winner: Setting | None = None
+    for path in files(tree):
+        section = ""
+        for number, line in enumerate(lines.split(tree.read(path) or ""), start=1):
+            stripped = line.strip()
+            key, equals, value = stripped.partition("=")
+            if stripped.startswith("["):
+                section = stripped
+            elif equals and key.strip() == KEY and section == "[Manager]":
+                setting = Setting(file=path, line=number, value=value.strip())
+                winner = setting if setting.value else None
+    return winner
+
+
+def holds(setting: Setting | None) -> bool:
+    """Whether services dump core. 0, or less than a page, is no core."""
+    if setting is None:
+        return True
+
+    digits = setting.soft().rstrip("KMGTPE")
+    return not digits.isdecimal() or (int(digits) > 0 and (digits != setting.soft() or int(digits) >= 4096))
+
+
+def plan(tree: Tree) -> None:
+    """Write our drop-in to the tree if services dump no core; its name sorts after all others."""
+    if holds(resolve(tree)):
+        return
+
+    name = OWN.rpartition("/")[2]
+    names = [path.rpartition("/")[2] for path in files(tree)[1:]]
+    while names and max(names) >= name:
+        name = f"z{name}" if name.startswith("z") else "zz-pycoredump.conf"
+    tree.write(f"{OWN.rpartition('/')[0]}/{name}", lines.whole(BODY))
+
+
+def inspect(tree: Tree) -> Item:
+    """The item."""
+    name = "core limit of services"
+    if not tree.is_directory("/usr/lib/systemd") and not tree.is_directory("/lib/systemd"):
+        return Item(name=name, state=ABSENT, found="no systemd")
+
+    setting = resolve(tree)
+    good = holds(setting)
+    return Item(
+        name=name,
+        state=OK if good else WRONG,
+        wanted=f"{KEY} unset or not 0",
+        found=f"{KEY}={setting.value}" if setting else "unset",
+        effective=setting.soft() if setting else "infinity, PID 1's own limit",
+        file=setting.file if setting else "",
+        line=setting.line if setting else 0,
+        hint="" if good else "apply --services sets it",
+    )

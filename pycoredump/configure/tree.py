@@ -1,0 +1,138 @@
+"""The files below a root as they are, and as they are planned to be. Reads only; transaction.py writes.
+
+Paths are absolute inside the root. Symbolic links are followed the way a process inside the root would:
+none leads outside, so that an image's links cannot make us touch the host.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pycoredump.errors import ConfigError
+from pycoredump.record import Record
+
+SIZE_MAX = 16 * 1024 * 1024  # a configuration file larger than this is no configuration file
+LINKS_MAX = 40  # as the kernel's MAXSYMLINKS (include/linux/namei.h)
+
+
+class Change(Record):
+    """One file before and after. None: there is no such file. Undecodable bytes are surrogates."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+class Tree:
+    """Files by their path inside the root. What is written stays in memory."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.abspath(root)
+        self._disk: dict[str, str | None] = {}
+        self._planned: dict[str, str | None] = {}
+
+    def copy(self) -> Tree:
+        """A tree to try something on."""
+        other = Tree(self.root)
+        other._disk = self._disk
+        other._planned = dict(self._planned)
+        return other
+
+    def real(self, path: str) -> str:
+        """The host's path. The last component may be a link: resolve() first where it is to be followed."""
+        return os.path.join(self.root, path.lstrip("/"))
+
+    def resolve(self, path: str) -> str:
+        """The path with every link followed inside the root; what does not exist is kept as it is."""
+        todo = [part for part in path.split("/") if part]
+        done: list[str] = []
+        links = 0
+        while todo:
+            part = todo.pop(0)
+            if part in (".", ".."):
+                del done[len(done) - (part == "..") :]
+                continue
+
+            target = self._link("/" + "/".join([*done, part]))
+            if target is None:
+                done.append(part)
+                continue
+
+            links += 1
+            if links > LINKS_MAX:
+                raise ConfigError(f"{path}: too many symbolic links")
+
+            if target.startswith("/"):
+                done = []
+            todo = [piece for piece in target.split("/") if piece] + todo
+        return "/" + "/".join(done)
+
+    def _link(self, path: str) -> str | None:
+        try:
+            return os.readlink(self.real(path))
+        except OSError:
+            return None
+
+    def read(self, path: str) -> str | None:
+        """The text, None if there is no such file. ConfigError if it cannot be read or is no plain file."""
+        where = self.resolve(path)
+        if where in self._planned:
+            return self._planned[where]
+
+        if where not in self._disk:
+            self._disk[where] = self._load(path, where)
+        return self._disk[where]
+
+    def _load(self, path: str, where: str) -> str | None:
+        if where == "/dev/null":
+            return ""  # systemd's way of masking a file
+
+        try:
+            # O_NONBLOCK: a FIFO in the place of the file would otherwise be waited for.
+            fd = os.open(self.real(where), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError as e:
+            if e.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise ConfigError(f"Cannot read {path}: {e.strerror}", hint="run it as root") from e
+
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
+                raise ConfigError(f"{path} is not a configuration file", hint="a plain file is needed there")
+            return file.read(SIZE_MAX).decode("utf-8", "surrogateescape")
+
+    def write(self, path: str, text: str | None) -> None:
+        """Plan the file to be this. None: not to be there."""
+        self._planned[self.resolve(path)] = text
+
+    def names(self, directory: str) -> list[str]:
+        """The names of a directory, planned ones included, sorted as bytes; [] if there is none."""
+        where = self.resolve(directory)
+        try:
+            found = set(os.listdir(self.real(where)))
+        except OSError:
+            found = set()
+        for path, text in self._planned.items():
+            if os.path.dirname(path) == where:
+                (found.discard if text is None else found.add)(os.path.basename(path))
+        return sorted(found, key=os.fsencode)
+
+    def is_directory(self, path: str) -> bool:
+        """Whether the path is a directory, links followed inside the root."""
+        return os.path.isdir(self.real(self.resolve(path)))
+
+    def is_executable(self, path: str) -> bool:
+        """Whether the path is a file that can be run, links followed inside the root."""
+        real = self.real(self.resolve(path))
+        return os.path.isfile(real) and os.access(real, os.X_OK)
+
+    def changes(self) -> list[Change]:
+        """What the plan differs in from the disk, sorted by path."""
+        found = []
+        for path, after in sorted(self._planned.items()):
+            before = self._disk[path] if path in self._disk else self._load(path, path)
+            if before != after:
+                found.append(Change(path=path, before=before, after=after))
+        return found
