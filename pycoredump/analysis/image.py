@@ -105,8 +105,10 @@ class Image:
         core: int | Source,
         layout: corefile.Layout,
         modules: Mapping[bytes, int | Source] | None = None,
+        debug: Mapping[str, int | Source] | None = None,
     ) -> None:
         """`modules`: the path as in NT_FILE -> an open descriptor of that file, which stays the caller's.
+        `debug`: build id -> an open separate debug file.
 
         CoreError if the core is of a machine whose stacks are not understood here.
         """
@@ -123,6 +125,8 @@ class Image:
         self._segments = sorted(layout.segments, key=lambda s: s.vaddr)
         self._segment_starts = [s.vaddr for s in self._segments]
         self._elves: dict[int, Elf] = {}
+        self._debug_files = debug or {}
+        self._debug: dict[str, Elf | None] = {}
         self._mappings = _mappings(layout)
         self._mapping_starts = [m.start for m in self._mappings]
 
@@ -141,6 +145,20 @@ class Image:
     def elf(self, module: Module) -> Elf | None:
         """The module's ELF file, from its descriptor or out of the core; None if neither has it."""
         return self._elves.get(module.start)
+
+    def debug(self, module: Module) -> Elf | None:
+        """The module's separate debug file, None if none was handed in or it is of another build."""
+        handed = self._debug_files.get(module.build_id) if module.build_id else None
+        if handed is None:
+            return None
+        if module.build_id not in self._debug:
+            try:
+                file = Elf(FileSource(handed) if isinstance(handed, int) else handed)
+            except CoreError:
+                self._debug[module.build_id] = None
+            else:
+                self._debug[module.build_id] = file if file.build_id == module.build_id else None
+        return self._debug[module.build_id]
 
     def module_of_executable(self) -> Module | None:
         """The program itself: the module that the kernel gave AT_PHDR (or AT_ENTRY) of."""

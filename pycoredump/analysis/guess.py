@@ -1,0 +1,90 @@
+"""The caller where no call frame information tells it: by what a call does, by frame pointer, by search."""
+
+from __future__ import annotations
+
+from pycoredump.analysis.arch import Machine, Registers
+from pycoredump.analysis.image import Image
+from pycoredump.analysis.symbols import Symbols
+
+SCAN_MAX = 1024  # words of the stack looked at for a return address
+
+
+class Guesser:
+    """Guesses callers, and says which guesses are as good as knowledge."""
+
+    def __init__(self, image: Image, machine: Machine, symbols: Symbols) -> None:
+        self._image = image
+        self._machine = machine
+        self._symbols = symbols
+
+    def caller(self, registers: Registers, *, exact: bool, innermost: bool) -> tuple[Registers, bool] | None:
+        """(registers of the caller, is it certain) or None."""
+        machine, memory = self._machine, self._image.memory
+        code = self._image.executable(registers[machine.pc])
+        if innermost and not code:
+            # A call through a bad pointer: the call itself left the return address.
+            left = machine.leaf(memory, registers)
+            if left is not None and self._plausible(left, registers):
+                return left, True
+
+        start = self._start(registers[machine.pc] - (not exact)) if code else None
+        if start is not None:
+            by_prologue = machine.by_prologue(memory, registers, start)
+            if by_prologue is not None and self._plausible(by_prologue, registers):
+                return by_prologue, False
+
+        by_pointer = machine.by_frame_pointer(memory, registers)
+        if by_pointer is not None and self._plausible(by_pointer, registers):
+            return by_pointer, False
+        if self._outermost(registers, innermost=innermost):
+            return None
+        return self._scan(registers, innermost=innermost)
+
+    def reason(self, registers: Registers) -> str:
+        """Why there is no caller."""
+        pc = registers[self._machine.pc]
+        if self._outermost(registers, innermost=False):
+            return ""
+        if not self._image.executable(pc):
+            return f"there is no code at {pc:#x}"
+        module = self._image.module(pc)
+        if module is not None and module.error:
+            return f"{module.path}: {module.error}"
+        return "no call frame information and no frame pointer"
+
+    # The ABIs want the frame pointer of a thread's first function to be zero.
+    def _outermost(self, registers: Registers, *, innermost: bool) -> bool:
+        pc = registers[self._machine.pc]
+        return not innermost and registers.get(self._machine.fp) == 0 and self._image.module(pc) is not None
+
+    def _plausible(self, caller: Registers, registers: Registers) -> bool:
+        pc, sp = caller[self._machine.pc], caller[self._machine.sp]
+        return (
+            sp >= registers[self._machine.sp]
+            and (sp, pc) != (registers[self._machine.sp], registers[self._machine.pc])
+            and self._image.executable(pc)
+            and self._machine.called(self._image.memory, pc)
+        )
+
+    def _start(self, pc: int) -> int | None:
+        module = self._image.module(pc)
+        if module is None:
+            return None
+        found = self._symbols.find(module, pc)
+        return found.address if found is not None else None
+
+    def _scan(self, registers: Registers, *, innermost: bool) -> tuple[Registers, bool] | None:
+        machine = self._machine
+        sp = registers[machine.sp] + 7 & ~7
+        stack = self._image.memory.available(sp, SCAN_MAX * 8)
+        for at in range(0, len(stack) - 7, 8):
+            pc = machine.strip(int.from_bytes(stack[at : at + 8], "little"))
+            if pc < 4096 or not self._image.executable(pc) or not machine.called(self._image.memory, pc):
+                continue
+
+            caller = dict(registers)
+            caller[machine.pc], caller[machine.sp] = pc, sp + at + 8
+            if not sp + at + 8 <= caller.get(machine.fp, 0) < sp + (1 << 24):
+                caller.pop(machine.fp, None)
+            return caller, False
+        return None

@@ -1,0 +1,275 @@
+"""Function names by address, from .symtab, .dynsym, .gnu_debugdata and separate debug files.
+
+Which of several symbols names an address is decided as gdb does it (minsyms.c), so that both tell the
+same story: of equal addresses the last name in byte order, sized symbols before labels, and no name at
+all behind the end of a sized symbol.
+"""
+
+from __future__ import annotations
+
+import bisect
+import struct
+from collections.abc import Callable, Iterator
+
+from pycoredump.analysis import plt
+from pycoredump.analysis.elf import SHT_DYNSYM, SHT_SYMTAB, Elf, Section
+from pycoredump.analysis.image import Image
+from pycoredump.analysis.model import Module
+from pycoredump.errors import CoreError
+from pycoredump.record import Record
+
+SYMBOLS_MAX = 1_000_000  # of one table; about 70 MB while it is in use
+LARGE = 200_000  # symbols; of tables this large only the last one used is kept
+STRINGS_MAX = 512 << 20  # bytes of .strtab
+NAME_MAX = 4096  # bytes; longer ones (templates) are cut
+BACK_MAX = 1000  # symbols looked back at from an address
+
+STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
+_CODE = frozenset((STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC))
+SHF_EXECINSTR = 4
+SHN_LORESERVE = 0xFF00
+_ENTRY = struct.Struct("<IBBHQQ")  # Elf64_Sym
+
+DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFFEF5
+
+
+class Symbol(Record):
+    """A function, or a label in code."""
+
+    name: str  # as in the file: mangled, without @VERSION
+    address: int
+    size: int  # 0 if not known
+
+
+class Strings:
+    """A string table."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read = read
+        self._size = min(size, STRINGS_MAX)
+
+    def at(self, offset: int) -> str:
+        """The name at `offset`, "" if there is none."""
+        for length in (64, NAME_MAX):
+            size = min(length, self._size - offset)
+            if offset < 0 or size <= 0:
+                return ""
+            data = self._read(offset, size)
+            end = data.find(b"\0")
+            if end >= 0 or size < length or length == NAME_MAX:
+                return data[: end if end >= 0 else size].decode("utf-8", "replace")
+        return ""
+
+
+class Table:
+    """One symbol table, sorted by address."""
+
+    def __init__(self, data: bytes, strings: Strings, is_code: Callable[[int], bool]) -> None:
+        self._data = data
+        self._strings = strings
+        keys = [
+            value << 24 | index
+            for index, (_, info, _, section, value, _) in enumerate(_ENTRY.iter_unpack(data))
+            if info & 15 in _CODE and value and section > 0 and is_code(section)
+        ]
+        keys.sort()
+        self._keys = keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, address: int, section: int) -> Symbol | None:
+        """The symbol around `address` of the file, in section number `section` (-1: any)."""
+        keys = self._keys
+        at = bisect.bisect_right(keys, address << 24 | 0xFFFFFF) - 1
+        label: int | None = None
+        for back in range(at, max(at - BACK_MAX, -1), -1):
+            value, size, where = self._place(back)
+            if section >= 0 and where != section:
+                continue
+            if size == 0:
+                label = back if label is None else label
+                continue
+            if address < value + size:
+                return self._symbol(back)
+            if back == 0 or not self._covers(back - 1, address):
+                break
+        return self._symbol(label) if label is not None else None
+
+    def address(self, name: str) -> int | None:
+        """Where the function `name` is. Slow: looks at every name."""
+        for key in self._keys:
+            at: int = _ENTRY.unpack_from(self._data, (key & 0xFFFFFF) * 24)[0]
+            if self._strings.at(at).split("@", 1)[0] == name:
+                return key >> 24
+        return None
+
+    def _place(self, at: int) -> tuple[int, int, int]:
+        key = self._keys[at]
+        _, _, _, section, _, size = _ENTRY.unpack_from(self._data, (key & 0xFFFFFF) * 24)
+        return key >> 24, size, section
+
+    def _covers(self, at: int, address: int) -> bool:
+        value, size, _ = self._place(at)
+        return size == 0 or address < value + size
+
+    def _symbol(self, at: int) -> Symbol | None:
+        best: Symbol | None = None
+        value, size, _ = self._place(at)
+        for twin in self._twins(at):
+            symbol = self._read(twin, value)
+            # Of names for one place gdb takes the last in order; a label never stands before a function.
+            if symbol is None or (size and not symbol.size):
+                continue
+            if best is None or symbol.name > best.name:
+                best = symbol
+        return best
+
+    def _twins(self, at: int) -> Iterator[int]:
+        value = self._keys[at] >> 24
+        first = bisect.bisect_left(self._keys, value << 24)
+        for twin in range(first, min(first + BACK_MAX, len(self._keys))):
+            if self._keys[twin] >> 24 != value:
+                return
+            yield twin
+
+    def _read(self, at: int, value: int) -> Symbol | None:
+        fields = _ENTRY.unpack_from(self._data, (self._keys[at] & 0xFFFFFF) * 24)
+        name = self._strings.at(fields[0]).split("@", 1)[0]
+        if not name or name.startswith((".L", "$")):  # compilers' labels; arm64's mapping symbols
+            return None
+        return Symbol(name=name, address=value, size=fields[5])
+
+
+def from_section(file: Elf, kind: int) -> Table | None:
+    """The table in section type SHT_SYMTAB or SHT_DYNSYM; None if there is none. CoreError if it is damaged."""
+    section = next((s for s in file.sections if s.type == kind and s.size), None)
+    if section is None or section.link >= len(file.sections):
+        return None
+    if section.size > SYMBOLS_MAX * 24:
+        raise CoreError(f"The symbol table has {section.size // 24} entries, more than {SYMBOLS_MAX}")
+
+    names = file.sections[section.link]
+    data = file.source.read(section.offset, section.size // 24 * 24)
+    strings = Strings(lambda at, size: file.source.read(names.offset + at, size), names.size)
+    code = [bool(s.flags & SHF_EXECINSTR) for s in file.sections]
+    return Table(data, strings, lambda index: index < len(code) and code[index])
+
+
+def from_dynamic(file: Elf, bias: int) -> Table | None:
+    """The table that PT_DYNAMIC points to: all that an image in memory has."""
+    dynamic = file.dynamic
+    if not dynamic.get(DT_SYMTAB) or not dynamic.get(DT_STRTAB):
+        return None
+
+    # ld.so writes run-time addresses over those of the file.
+    table, names = (v - bias if v >= bias else v for v in (dynamic[DT_SYMTAB], dynamic[DT_STRTAB]))
+    count = min(max(names - table, 0) // 24, SYMBOLS_MAX)  # linkers put the names directly behind
+    if not count:
+        return None
+    data = file.read(table, count * 24)
+    strings = Strings(lambda at, size: file.read(names + at, size), dynamic.get(DT_STRSZ, 0))
+    return Table(data, strings, lambda section: section < SHN_LORESERVE)
+
+
+class Symbols:
+    """The names of one process's functions."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._tables: dict[int, list[Table]] = {}
+        self._plts: dict[int, dict[int, str]] = {}
+        self._found: dict[tuple[int, int], Symbol | None] = {}
+
+    def find(self, module: Module, address: int) -> Symbol | None:
+        """The function around `address` (of the process); its address is of the process, too."""
+        key = (module.start, address)
+        if key not in self._found:
+            self._found[key] = self._find(module, address - module.bias, module.bias)
+        return self._found[key]
+
+    def address(self, module: Module, name: str) -> int | None:
+        """Where the function `name` of that module is in the process, None if no table has it."""
+        for table in self._of(module):
+            try:
+                found = table.address(name)
+            except CoreError:
+                continue
+            if found is not None:
+                return found + module.bias
+        return None
+
+    def _find(self, module: Module, vaddr: int, bias: int) -> Symbol | None:
+        file = self._image.elf(module)
+        if file is None:
+            return None
+        number, section = _section_at(file, vaddr)
+        if section is not None and section.name.startswith(".plt"):
+            name = self._plt(module, file).get(vaddr & ~15 if section.name != ".plt.got" else vaddr & ~7)
+            if name:
+                return Symbol(name=f"{name}@plt", address=(vaddr & ~15) + bias, size=16)
+
+        best: Symbol | None = None
+        for table in self._of(module):
+            try:
+                found = table.find(vaddr, number)
+            except CoreError:
+                continue
+            if found is not None and (
+                best is None or (found.address, found.name) > (best.address, best.name)
+            ):
+                best = found
+        return best.replace(address=best.address + bias) if best else None
+
+    def _plt(self, module: Module, file: Elf) -> dict[int, str]:
+        if module.start not in self._plts:
+            try:
+                self._plts[module.start] = plt.names(file)
+            except CoreError:
+                self._plts[module.start] = {}
+        return self._plts[module.start]
+
+    def _of(self, module: Module) -> list[Table]:
+        tables = self._tables.get(module.start)
+        if tables is None:
+            tables = list(self._read(module))
+            if sum(map(len, tables)) > LARGE:
+                self._tables = {k: v for k, v in self._tables.items() if sum(map(len, v)) <= LARGE}
+            self._tables[module.start] = tables
+        return tables
+
+    def _read(self, module: Module) -> Iterator[Table]:
+        file = self._image.elf(module)
+        if file is None:
+            return
+        for candidate in (file, self._image.debug(module)):
+            table = _try(candidate, SHT_SYMTAB)
+            if table is not None:
+                yield table
+                return
+
+        table = _try(file, SHT_DYNSYM)
+        if table is None:
+            try:
+                table = from_dynamic(file, module.bias)
+            except CoreError:
+                table = None
+        if table is not None:
+            yield table
+        mini = _try(file.mini, SHT_SYMTAB)
+        if mini is not None:
+            yield mini
+
+
+def _try(file: Elf | None, kind: int) -> Table | None:
+    try:
+        return from_section(file, kind) if file is not None else None
+    except CoreError:
+        return None
+
+
+def _section_at(file: Elf, vaddr: int) -> tuple[int, Section | None]:
+    for number, section in enumerate(file.sections):
+        if section.flags & SHF_EXECINSTR and section.address <= vaddr < section.address + section.size:
+            return number, section
+    return -1, None
