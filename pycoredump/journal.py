@@ -1,0 +1,212 @@
+"""The journal: names of the fields we write, and how a message gets there, or to the kernel log if it cannot.
+
+The one source for the field names (systemd.journal-fields(7) and systemd-coredump's own).
+Runs before the release: tests/test_hot_path.py lists what this module may import.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+SOCKET = "/run/systemd/journal/socket"
+KMSG = "/dev/kmsg"
+IDENTIFIER = "pycoredump"
+COREDUMP_ID = "fc2e22bc6ee647b6b90729ab34a250b1"  # SD_MESSAGE_COREDUMP: what coredumpctl looks for
+
+# syslog(3)
+LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_CRIT = 3, 4, 5, 6, 2
+
+# Fields of systemd-coredump, with the same meaning.
+STANDARD_FIELDS = (
+    "COREDUMP_PID", "COREDUMP_UID", "COREDUMP_GID", "COREDUMP_SIGNAL", "COREDUMP_SIGNAL_NAME", "COREDUMP_CODE",
+    "COREDUMP_TIMESTAMP", "COREDUMP_RLIMIT", "COREDUMP_HOSTNAME", "COREDUMP_DUMPABLE", "COREDUMP_COMM",
+    "COREDUMP_TID", "COREDUMP_THREAD_NAME", "COREDUMP_EXE", "COREDUMP_UNIT", "COREDUMP_USER_UNIT",
+    "COREDUMP_SESSION", "COREDUMP_OWNER_UID", "COREDUMP_SLICE", "COREDUMP_CMDLINE", "COREDUMP_CGROUP",
+    "COREDUMP_PROC_CGROUP", "COREDUMP_OPEN_FDS", "COREDUMP_PROC_STATUS", "COREDUMP_PROC_MAPS",
+    "COREDUMP_PROC_LIMITS", "COREDUMP_PROC_MOUNTINFO", "COREDUMP_PROC_AUXV", "COREDUMP_CWD", "COREDUMP_ROOT",
+    "COREDUMP_ENVIRON", "COREDUMP_CONTAINER_CMDLINE", "COREDUMP_BY_PIDFD", "COREDUMP_FILENAME",
+    "COREDUMP_TRUNCATED", "COREDUMP_PACKAGE_JSON", "COREDUMP_PACKAGE_NAME", "COREDUMP_PACKAGE_VERSION", "COREDUMP",
+)  # fmt: skip
+
+# Fields of ours, with what they hold.
+OWN_FIELDS = {
+    "COREDUMP_FAULT_ADDRESS": "si_addr of the signal, 0x and hexadecimal digits; only where the signal has one",
+    "COREDUMP_CODE_NAME": "si_code by name, as SEGV_MAPERR",
+    "COREDUMP_SENDER_PID": "who sent the signal, for kill(2) and the like",
+    "COREDUMP_SENDER_UID": "the sender's user",
+    "COREDUMP_SYSCALL": "number of the system call that a seccomp filter refused",
+    "COREDUMP_THREADS": "number of threads in the core",
+    "COREDUMP_BOOT_ID": "the boot in which it crashed",
+    "COREDUMP_ARCHITECTURE": "of the core, as x86-64",
+    "COREDUMP_CORE_SIZE": "bytes that the kernel would have written",
+    "COREDUMP_KEPT_SIZE": "bytes of the core that are kept, before compression",
+    "COREDUMP_STORED_SIZE": "bytes of the archive",
+    "COREDUMP_DROPPED": "stretches of memory left out: 0xSTART-0xEND, one in a line",
+    "COREDUMP_CONTENT": "full, budget or stacks",
+    "COREDUMP_REASON": "why no core, or not all of it, is kept",
+    "COREDUMP_STREAM_CLOSED": "1 if the kernel's stream was not read to its end",
+    "COREDUMP_PROBLEMS": "what went wrong in catching this crash, one sentence in a line",
+    "COREDUMP_SIGNATURE": "id of the crash: the same bug has the same, 16 hexadecimal digits",
+    "COREDUMP_TITLE": "the crash in one line, as SIGSEGV in parse_header (nginx)",
+    "COREDUMP_EXPLANATION": "the fault in words",
+    "COREDUMP_SCRIPT": "the script that an interpreter was running",
+    "COREDUMP_SCRIPT_TRACE": "the interpreter's own stack of each thread",
+    "COREDUMP_MODULES": "build id and path of each mapped file, one in a line",
+}
+
+VALUE_MAX = (
+    24 << 20
+)  # bytes of one field (not the core): journald takes 32 MiB in one entry from other users than root
+
+
+def serialize(fields: Mapping[str, bytes]) -> bytes:
+    """The native protocol: NAME=value, or with a length in front if the value has a newline."""
+    parts = []
+    for name, value in fields.items():
+        if b"\n" in value:
+            parts.append(name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n")
+        else:
+            parts.append(name.encode() + b"=" + value + b"\n")
+    return b"".join(parts)
+
+
+def message(priority: int, text: str, **fields: str) -> dict[str, bytes]:
+    """The fields of a plain message of the handler."""
+    values = {"MESSAGE": text, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": IDENTIFIER, **fields}
+    return {name: value.encode("utf-8", "surrogateescape") for name, value in values.items()}
+
+
+def post(fields: Mapping[str, bytes], *, path: str = SOCKET) -> None:
+    """Hand a small message to journald without ever waiting for it. OSError if it cannot be had at once.
+
+    Used while the crashed process waits for us: sd_journal_sendv(3) would block on a journald that hangs.
+    """
+    import _socket
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.sendto(serialize(fields), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL, path)
+    finally:
+        sock.close()
+
+
+def send(fields: Mapping[str, bytes]) -> str:
+    """Send an entry through systemd-python. "" or the reason why its C part was not used. OSError.
+
+    sd_journal_sendv(3) says nothing when the socket is missing, so that is looked at first.
+    """
+    os.stat(SOCKET)
+    try:
+        sendv = _sendv()
+    except Exception as e:
+        _send_natively(fields)
+        return f"python3-systemd cannot be used ({type(e).__name__}: {e})"
+
+    sendv(*(name.encode() + b"=" + value for name, value in fields.items()))
+    return ""
+
+
+def _sendv() -> Callable[..., None]:
+    from pycoredump.zstd import PACKAGES
+
+    if PACKAGES not in sys.path:
+        sys.path.append(PACKAGES)
+    import systemd._journal as library
+
+    sendv: Any = library.sendv
+    return sendv  # type: ignore[no-any-return]  # the C module has no types
+
+
+def _send_natively(fields: Mapping[str, bytes], *, path: str = SOCKET) -> None:
+    # systemd.io NATIVE_JOURNAL_PROTOCOL: what is too large for a datagram goes into a sealed memfd.
+    import _socket
+    import fcntl
+
+    data = serialize(fields)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        try:
+            sock.sendto(data, path)
+            return
+        except OSError as e:
+            if e.errno not in (90, 105):  # EMSGSIZE, ENOBUFS
+                raise
+        fd = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))
+            sock.sendmsg([], [rights], 0, path)
+        finally:
+            os.close(fd)
+    finally:
+        sock.close()
+
+
+def kernel_log(priority: int, text: str, *, path: str = KMSG) -> None:
+    """One line in the kernel log; never raises: there is nowhere left to tell it."""
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        line = f"<{priority}>{IDENTIFIER}[{os.getpid()}]: {clean}"
+        os.write(fd, line.encode("utf-8", "backslashreplace")[:900])
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def log(priority: int, text: str, *, journald: bool = True, **fields: str) -> None:
+    """One line in the journal, or in the kernel log if journald cannot take it at once (or is what crashed)."""
+    if journald:
+        try:
+            post(message(priority, text, **fields))
+            return
+        except OSError:
+            pass
+    kernel_log(priority, text)
+
+
+def send_as(fields: Mapping[str, bytes], *, user: int | None, seconds: int = 30) -> str:
+    """Send the entry as `user` (so that journald files it where they may read it), as root for None.
+
+    A child of ours becomes the user: nobody but the kernel tells journald who sent it. Should that fail, root
+    sends it. "" or what was wrong with systemd-python. OSError if journald does not take it at all.
+    """
+    whole = {
+        "MESSAGE_ID": COREDUMP_ID.encode(),
+        "PRIORITY": b"2",
+        "SYSLOG_IDENTIFIER": IDENTIFIER.encode(),
+        **fields,
+    }
+    if user is not None:
+        os.stat(SOCKET)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_send_in_child(whole, user))
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+            return ""
+    return send(whole)
+
+
+def _send_in_child(fields: Mapping[str, bytes], user: int) -> int:
+    try:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(user, user, user)
+        return 1 if send(fields) else 0
+    except BaseException:
+        return 1

@@ -1,0 +1,202 @@
+"""From memory to archive: frames are read and compressed on all processors and written in order.
+
+Runs before the release: tests/test_hot_path.py lists what this module may import. Each worker holds one
+frame at a time, so memory is bounded by the number of workers, whatever the size of the core.
+"""
+
+from __future__ import annotations
+
+import _thread
+import mmap
+import os
+
+from pycoredump import plan, zstd
+from pycoredump.archive import Full, Writer
+from pycoredump.memory import Memory, ProcessGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pycoredump.plan import Job, Plan
+
+ENDED = "The process went away, or its core ended, while it was read"
+WORKERS_MAX = 4  # about 8 MiB each; more processors are left to those who do the work of the host
+
+
+class StreamSource:
+    """The bytes of the core as they come from the kernel; forward only."""
+
+    sequential = True
+
+    def __init__(self, fd: int, position: int) -> None:
+        self.fd = fd
+        self.position = position
+        self.failed: list[tuple[int, int]] = []
+
+    def fill(self, buffer: memoryview, where: int) -> int:
+        """Bytes that came; fewer than asked for at the end of the stream."""
+        if where > self.position and self._skip(where - self.position) is False:
+            return 0
+
+        at = 0
+        while at < len(buffer):
+            count = os.readv(self.fd, [buffer[at:]])
+            if count == 0:
+                break
+            at += count
+        self.position += at
+        return at
+
+    def _skip(self, size: int) -> bool:
+        while size > 0:
+            part = os.read(self.fd, min(size, 1 << 20))
+            if not part:
+                return False
+            size -= len(part)
+            self.position += len(part)
+        return True
+
+
+class MemorySource:
+    """The bytes of the core as they stand in the memory of the process; in any order."""
+
+    sequential = False
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    @property
+    def failed(self) -> list[tuple[int, int]]:
+        return self.memory.failed
+
+    def fill(self, buffer: memoryview, where: int) -> int:
+        try:
+            self.memory.read_into(buffer, where)
+        except ProcessGone:
+            return 0
+        return len(buffer)
+
+
+class Pipeline:
+    """Runs a plan's jobs through the workers. `stopped` says why it ended early, "" if it did not."""
+
+    def __init__(
+        self, jobs: Iterator[Job], source: StreamSource | MemorySource, writer: Writer, *, level: int
+    ) -> None:
+        self.jobs = jobs
+        self.source = source
+        self.writer = writer
+        self.level = level
+        self.stopped = ""
+        self.problem = ""  # why frames are not compressed
+        self._lock = _thread.allocate_lock()
+        self._turn = _thread.allocate_lock()  # free: the next frame may be written
+        self._ended: list[_thread.LockType] = []
+
+    def run(self, workers: int) -> None:
+        """Do all jobs; OSError of writing is raised when all workers have ended."""
+        self._error: Exception | None = None
+        for _ in range(workers - 1):
+            ended = _thread.allocate_lock()
+            ended.acquire()
+            self._ended.append(ended)
+            _thread.start_new_thread(self._thread, (ended,))
+        self._work()
+        for ended in self._ended:
+            ended.acquire()
+        if self._error is not None:
+            raise self._error
+
+    def _thread(self, ended: _thread.LockType) -> None:
+        try:
+            self._work()
+        finally:
+            ended.release()
+
+    def _work(self) -> None:
+        try:
+            encode = self._encoder()
+            with mmap.mmap(-1, plan.FRAME) as buffer, memoryview(buffer) as view:
+                while self._one(view, encode):
+                    pass
+        except Exception as e:
+            # A worker that fails must not take the core with it: what was written is finished and named.
+            self._stop(f"{type(e).__name__}: {e}")
+            if isinstance(e, OSError):
+                self._error = e
+
+    def _stop(self, reason: str) -> None:
+        self.stopped = self.stopped or reason
+
+    def _encoder(self) -> Callable[[memoryview], bytes]:
+        if not self.writer.compressed:
+            return bytes
+        compress, problem = zstd.compressor(self.level)
+        self.problem = self.problem or problem
+        return compress or zstd.raw
+
+    def _one(self, view: memoryview, encode: Callable[[memoryview], bytes]) -> bool:
+        with self._lock:
+            job = None if self.stopped else next(self.jobs, None)
+            if job is None:
+                return False
+            mine, self._turn = self._turn, _thread.allocate_lock()
+            following = self._turn
+            following.acquire()
+            filled = self._fill(job, view) if self.source.sequential else -1
+        try:
+            if filled < 0:
+                filled = self._fill(job, view)
+            frame = b"" if job.zero or not filled else encode(view[:filled])
+        except BaseException:
+            mine.acquire()
+            self._stop("A frame could not be made")
+            following.release()
+            raise
+        mine.acquire()
+        try:
+            if not self.stopped:
+                self._write(job, frame, filled)
+        finally:
+            following.release()
+        return not self.stopped
+
+    def _fill(self, job: Job, view: memoryview) -> int:
+        if job.zero:
+            return job.size
+        at = 0
+        for kind, where, size, content in job.runs:
+            if kind == plan.DATA:
+                came = self.source.fill(view[at : at + size], where)
+            else:
+                view[at : at + size] = content if kind == plan.LITERAL else bytes(size)
+                came = size
+            at += came
+            if came < size:
+                break
+        return at
+
+    def _write(self, job: Job, frame: bytes, filled: int) -> None:
+        try:
+            if job.zero:
+                self.writer.zeros(job.size)
+            elif filled:
+                self.writer.append(frame, filled)
+        except Full as e:
+            self._stop(str(e))
+            return
+        if filled < job.size:
+            self._stop(ENDED)
+
+
+def store(
+    planned: Plan, source: StreamSource | MemorySource, writer: Writer, *, level: int, workers: int
+) -> Pipeline:
+    """Write the planned core. Afterwards the writer holds what came; `stopped` says whether that is all."""
+    writer.head(planned.head)
+    pipeline = Pipeline(plan.jobs(planned.runs()), source, writer, level=level)
+    pipeline.run(max(1, min(workers, WORKERS_MAX)))
+    if not planned.size and pipeline.stopped == ENDED:
+        pipeline.stopped = ""
+    return pipeline

@@ -1,0 +1,166 @@
+"""What an archive's core consists of, in the order it is written. Pure: layout and facts in, runs of bytes out.
+
+Runs before the release: tests/test_hot_path.py lists what this module may import.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pycoredump import memory
+from pycoredump.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pycoredump.corefile import Layout, Segment
+    from pycoredump.memory import Pages
+
+LITERAL, DATA, ZERO = range(3)
+
+FRAME = 2 << 20  # bytes of the core in one frame: what a reader must decompress to see one stack
+ZERO_MIN = (
+    256 << 10
+)  # a run of zeros from this on becomes a frame of its own, made without reading or compressing
+ZERO_MAX = 1 << 30  # the seek table has 32 bits for the decompressed size
+
+
+class Run(tuple[int, int, int, bytes]):
+    """(kind, where, bytes, literal): what comes next. `where` is an address (or, from the stream, an offset)."""
+
+    __slots__ = ()
+
+
+class Job(Record):
+    """What goes into one frame."""
+
+    runs: tuple[Run, ...]
+    size: int
+    zero: bool = False
+
+
+class Plan(Record):
+    """An archive's core: ELF header and program headers, then runs."""
+
+    head: bytes  # ELF header and program headers; rewritten in place if the rest does not come whole
+    runs: Callable[[], Iterator[Run]]  # what follows the head
+    size: int  # bytes of the whole core; 0 if only its end tells
+    dropped: tuple[tuple[int, int], ...] = ()  # (address, bytes) left out on purpose
+
+
+def literal(data: bytes) -> Run:
+    return Run((LITERAL, 0, len(data), data))
+
+
+def data(where: int, size: int) -> Run:
+    return Run((DATA, where, size, b""))
+
+
+def zero(size: int) -> Run:
+    return Run((ZERO, 0, size, b""))
+
+
+def headers_size(layout: Layout) -> int:
+    """Bytes of ELF header and program headers."""
+    return layout.notes_at if layout.notes_at < len(layout.head) else len(layout.head)
+
+
+def stream(layout: Layout) -> Plan:
+    """Everything, as it comes out of the stream: `where` is an offset in it."""
+    at = headers_size(layout)
+
+    def runs() -> Iterator[Run]:
+        yield literal(layout.head[at:])
+        if layout.size > len(layout.head):
+            yield data(len(layout.head), layout.size - len(layout.head))
+
+    return Plan(head=layout.head[:at], runs=runs, size=layout.size)
+
+
+def foreign(head: bytes) -> Plan:
+    """What is no ELF core that we understand, as it comes out of the stream: `head` is what was read of it."""
+
+    def runs() -> Iterator[Run]:
+        if head:
+            yield literal(head)
+        yield data(len(head), 1 << 62)
+
+    return Plan(head=b"", runs=runs, size=0)
+
+
+def whole(layout: Layout, pages: Pages | None) -> Plan:
+    """Everything, byte for byte as the kernel would write it, from memory: `where` is an address."""
+    at = headers_size(layout)
+
+    def runs() -> Iterator[Run]:
+        yield literal(layout.head[at:])
+        offset = len(layout.head)
+        for segment in sorted((s for s in layout.segments if s.filesz), key=lambda s: s.offset):
+            if segment.offset > offset:
+                yield zero(segment.offset - offset)
+            anonymous = pages if is_anonymous(layout, segment) else None
+            for address, size, untouched in memory.runs(segment, anonymous):
+                yield zero(size) if untouched else data(address, size)
+            offset = segment.offset + segment.filesz
+        if layout.size > offset:
+            yield literal(_section_header(layout))
+
+    return Plan(head=layout.head[:at], runs=runs, size=layout.size)
+
+
+def is_anonymous(layout: Layout, segment: Segment) -> bool:
+    """Whether untouched pages of it are zeros: it is no file's, no shared memory's and not the kernel's own.
+
+    NT_FILE lists every mapping that has a file behind it, shared memory included.
+    """
+    start = segment.vaddr
+    if not layout.files or start >= 1 << 63:
+        return False
+
+    low, high = 0, len(layout.files)
+    while low < high:  # NT_FILE is in order of address
+        middle = (low + high) // 2
+        if layout.files[middle].end <= start:
+            low = middle + 1
+        else:
+            high = middle
+    in_file = low < len(layout.files) and layout.files[low].start < start + segment.memsz
+    return not in_file and start != layout.auxv.get(AT_SYSINFO_EHDR) and bool(segment.flags & PF_W)
+
+
+AT_SYSINFO_EHDR = 33
+PF_W = 2
+
+
+def _section_header(layout: Layout) -> bytes:
+    # With more than 65534 program headers their number stands in sh_info of one section header at the
+    # very end (fs/binfmt_elf.c fill_extnum_info).
+    count = len(layout.segments) + 1
+    form = "IIQQQQIIQQ" if layout.abi.word == 8 else "10I"
+    return struct.pack(layout.abi.order + form, 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
+
+
+def jobs(runs: Iterator[Run]) -> Iterator[Job]:
+    """The runs cut and packed into frames of at most FRAME bytes; long runs of zeros on their own."""
+    pending: list[Run] = []
+    room = FRAME
+    for kind, where, size, content in runs:
+        if kind == ZERO and size >= ZERO_MIN:
+            if pending:
+                yield Job(runs=tuple(pending), size=FRAME - room)
+                pending, room = [], FRAME
+            for at in range(0, size, ZERO_MAX):
+                yield Job(runs=(), size=min(ZERO_MAX, size - at), zero=True)
+            continue
+        at = 0
+        while at < size:
+            take = min(size - at, room)
+            pending.append(Run((kind, where + at, take, content[at : at + take])))
+            at += take
+            room -= take
+            if room == 0:
+                yield Job(runs=tuple(pending), size=FRAME)
+                pending, room = [], FRAME
+    if pending:
+        yield Job(runs=tuple(pending), size=FRAME - room)

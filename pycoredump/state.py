@@ -1,0 +1,108 @@
+"""What handlers share while the host is up, under /run/pycoredump: who may compress, how often a program crashed.
+
+Runs before the release: tests/test_hot_path.py lists what this module may import. All of it is optional:
+without the directory, everybody may do everything.
+"""
+
+from __future__ import annotations
+
+import _signal
+import fcntl
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+DIRECTORY = "/run/pycoredump"
+SLOT_SECONDS = 300  # a handler that waited so long goes on without: better slow than lost
+NAME_MAX = 200
+
+
+class Slots:
+    """As many handlers work at a time as there are processors; the others wait before they load anything large."""
+
+    def __init__(self, count: int, *, name: str = "slot", directory: str = DIRECTORY) -> None:
+        self.count = max(1, count)
+        self.name = name
+        self.directory = directory
+        self.fd = -1
+
+    def acquire(self, number: int, *, seconds: int = SLOT_SECONDS) -> bool:
+        """Wait for a place; `number` spreads the waiting ones. False if there was none in that time."""
+        try:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            for i in range(self.count):
+                if self._lock((number + i) % self.count, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    return True
+            return self._wait(number % self.count, seconds)
+        except OSError:
+            return False  # no /run: nobody to wait for
+
+    def release(self) -> None:
+        if self.fd >= 0:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a forked child holds the descriptor, too
+            os.close(self.fd)
+            self.fd = -1
+
+    def _lock(self, slot: int, how: int) -> bool:
+        fd = os.open(
+            f"{self.directory}/{self.name}-{slot}",
+            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+            0o600,
+        )
+        try:
+            fcntl.flock(fd, how)
+        except (BlockingIOError, TimeoutError):
+            os.close(fd)
+            return False
+        self.fd = fd
+        return True
+
+    def _wait(self, slot: int, seconds: int) -> bool:
+        before = _signal.signal(_signal.SIGALRM, _timed_out)
+        _signal.setitimer(_signal.ITIMER_REAL, seconds)
+        try:
+            return self._lock(slot, fcntl.LOCK_EX)
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.signal(_signal.SIGALRM, before)
+
+
+def _timed_out(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError
+
+
+def stamps(program: str, now: int, *, keep: int, directory: str = DIRECTORY) -> list[int]:
+    """When cores of this program were kept lately (seconds since the epoch), `now` being added for the next one.
+
+    Only the last `keep` are remembered. Anything unreadable counts as never.
+    """
+    try:
+        os.makedirs(f"{directory}/rate", mode=0o700, exist_ok=True)
+        name = f"{directory}/rate/{_file_name(program)}"
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return []
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        size = os.fstat(fd).st_size
+        words = os.pread(fd, 1 << 20, max(0, size - (1 << 20))).split()
+        known = [int(word) for word in words if word.isdigit()][-keep:] if keep else []
+        data = b"".join(b"%d\n" % stamp for stamp in [*known, now][-keep:])
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, data, 0)
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
+    return known
+
+
+def _file_name(program: str) -> str:
+    safe = (
+        program.encode("utf-8", "surrogateescape").hex()
+        if not program.isascii()
+        else program.replace("/", "!")
+    )
+    return "".join(c if c.isprintable() else "?" for c in safe)[-NAME_MAX:] or "unknown"
