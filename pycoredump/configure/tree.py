@@ -128,6 +128,10 @@ class Tree:
         real = self.real(self.resolve(path))
         return os.path.isfile(real) and os.access(real, os.X_OK)
 
+    def planned(self) -> list[tuple[str, str]]:
+        """Every planned file that is to be there, sorted by path."""
+        return sorted((path, text) for path, text in self._planned.items() if text is not None)
+
     def changes(self) -> list[Change]:
         """What the plan differs in from the disk, sorted by path."""
         found = []

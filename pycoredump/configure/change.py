@@ -1,0 +1,168 @@
+"""apply and revert: a plan carried out as one transaction, checked afterwards, taken back if it fails."""
+
+from __future__ import annotations
+
+from pycoredump.configure import directory, effective, inspect, plan, record, undo
+from pycoredump.configure.disk import Disk
+from pycoredump.configure.item import Item
+from pycoredump.configure.kernel import Kernel
+from pycoredump.configure.plan import Plan
+from pycoredump.configure.record import Changed
+from pycoredump.configure.request import Request
+from pycoredump.configure.transaction import Transaction, locked
+from pycoredump.configure.tree import Tree
+from pycoredump.errors import PycoredumpError
+
+
+def check(root: str, request: Request, kernel: Kernel | None) -> list[Item]:
+    """Every item as it is."""
+    tree = Tree(root)
+    plan.check_sshd(tree)
+    host = inspect.ask(tree, kernel)
+    items = inspect.items(tree, request, host, plan.logins(tree.copy(), host))
+    return items + (inspect.logins(tree, request) if host.live else [])
+
+
+def planned(root: str, request: Request, kernel: Kernel | None) -> Plan:
+    """What apply would do."""
+    tree = Tree(root)
+    return plan.build(tree, request, record.load(tree), inspect.ask(tree, kernel), kernel)
+
+
+def apply(root: str, request: Request, kernel: Kernel | None, *, disk: Disk) -> tuple[list[str], list[Item]]:
+    """Carry the plan out; what was done and how the items are then. On any failure everything is put back."""
+    tree = Tree(root)
+    with locked(tree):
+        todo = planned(root, request, kernel)
+        done: list[str] = []
+        if not todo.idle():
+            with Transaction(tree, disk) as transaction:
+                done = _carry_out(transaction, todo, kernel)
+                items = _verify(root, request, kernel, todo)
+                _finish_record(transaction, todo.after)
+        else:
+            items = check(root, request, kernel)
+    if todo.sshd_changes() and kernel is not None:
+        done.append(effective.reload_sshd(inspect.ask(Tree(root), kernel).sshd))
+    return done, items
+
+
+def _carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:
+    transaction.write_record(todo.before.merged(todo.after))
+    transaction.clean(list(todo.before.files))
+    transaction.make(todo.made)
+    _set_mode(transaction, todo.mode)
+    transaction.change(todo.changes)
+    done = [f"{'removed' if c.after is None else 'wrote'} {c.path}" for c in todo.changes]
+    if kernel is not None:
+        for key, (now, wanted) in todo.kernel.items():
+            transaction.on_failure(lambda key=key, pair=(now, wanted): kernel.restore({key: pair}))  # type: ignore[misc]
+            kernel.write(key, wanted)
+            done.append(f"set {key} = {wanted}")
+        done += [f"set {line}" for line in kernel.restore(todo.back)]
+    return done
+
+
+def _set_mode(transaction: Transaction, mode: int | None) -> None:
+    """Give the directory of file mode its mode; make it where it is missing."""
+    if mode is None:
+        return
+
+    before = directory.mode(transaction.tree)
+    real = transaction.tree.real(directory.PATH)
+    if before is None and mode == directory.MODE:
+        transaction.on_failure(lambda: transaction.disk.rmdir(real))
+        transaction.disk.mkdir(real, mode)
+    elif before is not None:
+        transaction.on_failure(lambda: transaction.disk.chmod(real, before))
+        transaction.disk.chmod(real, mode)
+
+
+def _verify(root: str, request: Request, kernel: Kernel | None, todo: Plan) -> list[Item]:
+    """How the items are now. Raises if one that was to hold does not."""
+    tree = Tree(root)
+    host = inspect.ask(tree, kernel)
+    if todo.sshd_changes():
+        plan.check_sshd(tree)
+    items = inspect.items(tree, request, host, todo.reasons)
+    logins = inspect.logins(tree, request) if host.live else []
+    wrong = inspect.failed(todo.predicted, items)
+    wrong += [item for item in logins if not item.holds() and not item.hint]
+    if wrong:
+        raise PycoredumpError(
+            f"{wrong[0].name} is not in effect after the change ({wrong[0].effective or wrong[0].found})",
+            hint="everything was put back",
+        )
+
+    return items + logins
+
+
+def _finish_record(transaction: Transaction, after: Changed) -> None:
+    if after:
+        transaction.write_record(after)
+    else:
+        transaction.remove_record()
+
+
+def unplanned(root: str) -> Plan:
+    """What revert would do to the files."""
+    tree = Tree(root)
+    before = record.load(tree)
+    undo.undo(tree, before)
+    return Plan(
+        changes=tree.changes(),
+        before=before,
+        after=Changed(),
+        made=[],
+        mode=None,
+        kernel={},
+        back=before.sysctl,
+        predicted=[],
+        reasons={},
+    )
+
+
+def revert(root: str, kernel: Kernel | None, *, disk: Disk) -> list[str]:
+    """Take back everything of ours; what was done, [] if there was nothing."""
+    tree = Tree(root)
+    with locked(tree):
+        todo = unplanned(root)
+        if not todo.changes and not todo.before:
+            return []
+
+        with Transaction(tree, disk) as transaction:
+            done = _take_back(transaction, todo, kernel)
+    if todo.sshd_changes() and kernel is not None:
+        after = Tree(root)
+        plan.check_sshd(after)
+        done.append(effective.reload_sshd(inspect.ask(after, kernel).sshd))
+    return done
+
+
+def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:
+    before = todo.before
+    if before:
+        transaction.write_record(before)
+    transaction.clean(list(before.files))
+    done = [f"set {line}" for line in kernel.restore(before.sysctl)] if kernel else []
+    transaction.change(todo.changes)
+    done += [f"{'removed' if c.after is None else 'restored'} {c.path}" for c in todo.changes]
+    done += _close_directory(transaction, before)
+    transaction.unmake(before.made)
+    transaction.remove_record()
+    return done
+
+
+def _close_directory(transaction: Transaction, before: Changed) -> list[str]:
+    """The directory of file mode as it was; kept, but closed, if there are cores in one that we made."""
+    if directory.PATH not in before.modes or directory.mode(transaction.tree) != directory.MODE:
+        return []
+
+    real = transaction.tree.real(directory.PATH)
+    mode = before.modes[directory.PATH]
+    if mode is None and transaction.disk.rmdir(real):
+        return [f"removed {directory.PATH}"]
+
+    mode = directory.CLOSED if mode is None else mode
+    transaction.disk.chmod(real, mode)
+    return [f"set the mode of {directory.PATH} to {mode:04o}"]

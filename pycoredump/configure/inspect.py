@@ -1,0 +1,105 @@
+"""Every item of the seed document's section B, as it is on a tree of files and on the running host."""
+
+from __future__ import annotations
+
+from pycoredump.configure import (
+    directory,
+    effective,
+    limits_plan,
+    pam,
+    pam_plan,
+    rivals,
+    sshd,
+    sysctl_plan,
+    systemd_manager,
+)
+from pycoredump.configure.item import NOTE, OK, WRONG, Item
+from pycoredump.configure.kernel import Kernel
+from pycoredump.configure.request import Request, kilobytes
+from pycoredump.configure.tree import Tree
+from pycoredump.record import Record
+
+LOGIN_SERVICE = "login"
+
+
+class Host(Record):
+    """What is asked beside the files. Of an image only sshd can be asked."""
+
+    live: bool = False
+    sshd: dict[str, str] = {}  # noqa: RUF012 - read only: Record is frozen
+    sysctl: dict[str, str] = {}  # noqa: RUF012
+
+    def service(self) -> str:
+        """The PAM service of ssh logins (PAMServiceName, since OpenSSH 9.8)."""
+        return self.sshd.get("pamservicename", "sshd")
+
+
+def ask(tree: Tree, kernel: Kernel | None) -> Host:
+    """Ask the host, or the image, what is in effect. No kernel: not this host."""
+    return Host(
+        live=kernel is not None,
+        sshd=effective.sshd_settings(tree) if sshd.main_file(tree) else {},
+        sysctl=kernel.values() if kernel else {},
+    )
+
+
+def confs(tree: Tree, services: list[str]) -> list[str]:
+    """The limits files that the services' pam_limits lines name, "" for the usual ones."""
+    named = {conf for name in services for conf in pam_plan.reach(pam.session(tree, name)).confs}
+    return sorted(named) or [""]
+
+
+def items(tree: Tree, request: Request, host: Host, reasons: dict[str, str]) -> list[Item]:
+    """All items. `reasons`: why the plan could not help, by PAM service and for sshd_config."""
+    services = [host.service(), LOGIN_SERVICE]
+    found = [
+        pam_plan.inspect(tree, services[0], "sshd", reasons.get(services[0], "")),
+        pam_plan.inspect(tree, LOGIN_SERVICE, "login", reasons.get(LOGIN_SERVICE, "")),
+        sshd.inspect(tree, host.sshd.get("usepam", ""), reasons.get("sshd_config", "")),
+        *limits_plan.inspect(tree, request, confs(tree, services)),
+    ]
+    if request.mode == "pipe":
+        found.append(directory.inspect_handler(tree))
+    else:
+        found.append(directory.inspect(tree))
+    found += sysctl_plan.inspect(tree, request.mode, host.sysctl)
+    found.append(systemd_manager.inspect(tree))
+    return found + rivals.inspect(tree, live=host.live)
+
+
+def logins(tree: Tree, request: Request) -> list[Item]:
+    """The soft limit of a real login session of each named user, of this host."""
+    service = "su-l" if pam.service_file(tree, "su-l") else "su"
+    if not pam_plan.reach(pam.session(tree, service)).always:
+        return [
+            Item(name="login session", state=NOTE, found=f"PAM service {service} does not pass pam_limits")
+        ]
+
+    return [_login(name, request) for name in request.domains if name != "*" and not name.startswith("@")]
+
+
+def _login(user: str, request: Request) -> Item:
+    name = f"login session of {user}"
+    limit = effective.login(user, profile=True)
+    if limit is None:
+        return Item(name=name, state=NOTE, found=f"su - {user} could not be tried", hint="run it as root")
+
+    good = limit >= request.core_limit
+    by_pam = limit if good else effective.login(user, profile=False)
+    spoilt = by_pam is not None and by_pam >= request.core_limit
+    return Item(
+        name=name,
+        state=OK if good else WRONG,
+        wanted=kilobytes(request.core_limit),
+        found=f"su - {user}",
+        effective=f"ulimit -c: {kilobytes(limit)}",
+        hint="PAM sets it, a profile lowers it: look for ulimit in /etc/profile"
+        if spoilt and not good
+        else "",
+    )
+
+
+def failed(predicted: list[Item], now: list[Item]) -> list[Item]:
+    """What should hold after the plan was carried out, and does not."""
+    expected = {item.name for item in predicted if item.holds()}
+    return [item for item in now if not item.holds() and item.name in expected]

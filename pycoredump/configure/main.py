@@ -1,0 +1,183 @@
+"""The program pycoredump-configure(8). Only this module prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from pycoredump import VERSION
+from pycoredump.configure import change, report
+from pycoredump.configure.disk import Disk
+from pycoredump.configure.kernel import Kernel
+from pycoredump.configure.request import CORE_LIMIT, UNLIMITED, Request
+from pycoredump.configure.tree import Change
+from pycoredump.errors import ArgumentError, PycoredumpError
+
+HOLDS, OPEN, FAILED = 0, 1, 2  # exit statuses
+PAGE = 4  # KB; the kernel writes no core where the limit is below a page (binfmt_elf.c, min_coredump)
+LIMIT_MAX = UNLIMITED // 1024
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises for a mistake of the user, so that it becomes one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(message, hint=f"{self.prog} --help")
+
+
+def core_limit(text: str) -> int:
+    """KB or "unlimited" as bytes. ArgumentError for anything that turns no core dumps on."""
+    if text == "unlimited":
+        return UNLIMITED
+
+    if not (text.isascii() and text.isdecimal()) or not PAGE <= int(text) < LIMIT_MAX:
+        raise ArgumentError(
+            f"--core-limit {text!r} is not a limit", hint=f"a number of KB from {PAGE} on, or unlimited"
+        )
+
+    return int(text) * 1024
+
+
+def domain(text: str) -> str:
+    """A domain of limits.conf(5). ArgumentError for what would not be one word of a line there."""
+    if not text or text == "@" or text.startswith(("-", "%")) or not text.isprintable():
+        raise ArgumentError(f"--domain {text!r} is not a user, @group or *")
+
+    if any(c.isspace() or c in "#:" for c in text):
+        raise ArgumentError(f"--domain {text!r} is not a user, @group or *", hint="one name, no spaces")
+
+    return text
+
+
+def parser() -> Parser:
+    """The command line of pycoredump-configure(8)."""
+    top = Parser(prog="pycoredump-configure", description="Turn core dumps on, prove it, undo it.")
+    top.add_argument("--version", action="version", version=VERSION)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="check|apply|revert")
+    for name, text in (
+        ("check", "show every setting and whether it is in effect"),
+        ("apply", "make every setting"),
+        ("revert", "take back everything that apply did"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        verb.add_argument(
+            "--root", metavar="DIR", default="/", help="work on an image; nothing outside is touched"
+        )
+        verb.add_argument("--json", action="store_true", help="print JSON")
+        if name != "check":
+            verb.add_argument("--dry-run", action="store_true", help="print the diff, change nothing")
+        if name != "revert":
+            _add_settings(verb)
+        if name == "apply":
+            verb.add_argument("--services", action="store_true", help="also set systemd's DefaultLimitCORE")
+    return top
+
+
+def _add_settings(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--mode", choices=("pipe", "file"), default="pipe", help="who writes the core (pipe)")
+    verb.add_argument(
+        "--domain", action="append", metavar="NAME", help="user, @group or *; repeatable (root)"
+    )
+    verb.add_argument(
+        "--core-limit",
+        metavar="KB",
+        default=str(CORE_LIMIT // 1024),
+        help="or unlimited (1048576)",
+    )
+
+
+def request(options: argparse.Namespace) -> Request:
+    """The options of check and apply as a request."""
+    named = dict.fromkeys(domain(text) for text in options.domain or ["root"])
+    return Request(
+        mode=options.mode,
+        domains=tuple(named),
+        core_limit=core_limit(options.core_limit),
+        services=getattr(options, "services", False),
+    )
+
+
+def check(options: argparse.Namespace, kernel: Kernel | None) -> int:
+    """Show every item. 0 if all hold."""
+    found = change.check(options.root, request(options), kernel)
+    if options.json:
+        print(report.as_json(found))
+    else:
+        print(*report.items(found), report.summary(found), sep="\n")
+    return HOLDS if all(item.holds() for item in found) else OPEN
+
+
+def apply(options: argparse.Namespace, kernel: Kernel | None) -> int:
+    """Make every setting. 0 if all hold then."""
+    wanted = request(options)
+    if options.dry_run:
+        plan = change.planned(options.root, wanted, kernel)
+        _print_plan(options, plan.changes, plan.kernel)
+        return HOLDS
+
+    done, found = change.apply(options.root, wanted, kernel, disk=Disk())
+    if options.json:
+        print(report.as_json(found, done=done))
+    else:
+        print(*(done or ["nothing to change"]), sep="\n")
+        wrong = [item for item in found if not item.holds()]
+        print(*report.items(wrong), report.summary(found), sep="\n")
+    return HOLDS if all(item.holds() for item in found) else OPEN
+
+
+def revert(options: argparse.Namespace, kernel: Kernel | None) -> int:
+    """Take everything back."""
+    if options.dry_run:
+        plan = change.unplanned(options.root)
+        back = {key: (pair[1], pair[0]) for key, pair in plan.back.items()} if kernel else {}
+        _print_plan(options, plan.changes, back)
+        return HOLDS
+
+    done = change.revert(options.root, kernel, disk=Disk())
+    print(json.dumps({"done": done}, indent=1) if options.json else "\n".join(done or ["nothing to revert"]))
+    return HOLDS
+
+
+def _print_plan(
+    options: argparse.Namespace, changes: list[Change], pending: dict[str, tuple[str, str]]
+) -> None:
+    text = [*report.diff(changes), *report.running(pending)]
+    if options.json:
+        files = [one.path for one in changes]
+        print(json.dumps({"files": files, "running": pending, "diff": "\n".join(text)}, indent=1))
+    elif text:
+        print("\n".join(text).encode("utf-8", "backslashreplace").decode())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # so that a transaction that is under way is taken back
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; the exit status: 0 every item holds, 1 some does not, 2 nothing could be done."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        options = parser().parse_args(argv)
+        if not os.path.isdir(options.root):
+            raise ArgumentError(f"--root {options.root!r} is not a directory")
+
+        # The kernel that runs is the host's: an image's settings wait for its boot.
+        kernel = Kernel() if os.path.realpath(options.root) == "/" else None
+        options.root = os.path.realpath(options.root)
+        return {"check": check, "apply": apply, "revert": revert}[options.verb](options, kernel)
+    except PycoredumpError as e:
+        message = f"{e} ({e.hint})" if e.hint else str(e)
+        print(f"pycoredump-configure: {report.shown(message)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("pycoredump-configure: interrupted; what was begun was taken back", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
