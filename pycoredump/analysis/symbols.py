@@ -67,7 +67,7 @@ class Table:
     def __init__(self, data: bytes, strings: Strings, is_code: Callable[[int], bool]) -> None:
         self._data = data
         self._strings = strings
-        keys = [
+        keys: list[int] = [
             value << 24 | index
             for index, (_, info, _, section, value, _) in enumerate(_ENTRY.iter_unpack(data))
             if info & 15 in _CODE and value and section > 0 and is_code(section)

@@ -1,0 +1,218 @@
+"""Reads archives: metadata, and any range of the core without decompressing the rest (pycoredump-archive(5)).
+
+Used after the release and by the tools. Archives travel: every number in them is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import zstandard
+
+from pycoredump import zstd
+from pycoredump.archive import METADATA_TAG
+from pycoredump.errors import ArchiveError
+from pycoredump.record import Record
+
+FOOTER = 9  # bytes: number of frames, descriptor, magic
+FRAMES_MAX = 1 << 24
+METADATA_MAX = 64 << 20  # bytes of JSON
+FRAME_MAX = 1 << 30  # bytes of one frame once decompressed; larger ones are runs of zeros
+CACHE = 4  # frames kept decompressed
+CHUNK = 1 << 20
+WINDOW_MAX = 1 << 27  # what any coredumpctl takes
+
+
+class Frame(Record):
+    """One frame of the file."""
+
+    at: int  # in the file
+    size: int  # in the file
+    start: int  # in the core
+    length: int  # in the core; 0 for skippable frames
+
+
+class Archive:
+    """An archive, or any core: plain, or a .zst file without our tail (then only stream() and metadata {})."""
+
+    def __init__(self, fd: int, *, name: str = "archive") -> None:
+        """Takes a readable descriptor, which stays the caller's. ArchiveError if the file is neither."""
+        self.fd = fd
+        self.name = name
+        self.size = os.fstat(fd).st_size
+        begin = os.pread(fd, 4, 0)
+        self.plain = begin == b"\x7fELF"
+        if not self.plain and begin != zstd.MAGIC and not _is_skippable(begin):
+            raise ArchiveError(f"{name} is neither an archive nor a core", hint="Archives end in .zst.")
+        self.frames = self._frames()
+        self._data = [frame for frame in self.frames if frame.length]
+        self._starts = [frame.start for frame in self._data]
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._metadata: dict[str, str] | None = None
+
+    @property
+    def seekable(self) -> bool:
+        return self.plain or bool(self._data)
+
+    @property
+    def core_size(self) -> int:
+        """Bytes of the core in it; 0 if only decompressing it tells."""
+        if self.plain:
+            return self.frames[0].at if self.frames else self.size
+        return self._data[-1].start + self._data[-1].length if self._data else 0
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The journal's fields from the metadata frames, later ones over earlier ones; {} if there are none."""
+        if self._metadata is None:
+            self._metadata = {}
+            for frame in self.frames:
+                if not frame.length:
+                    self._metadata |= _metadata(os.pread(self.fd, min(frame.size, METADATA_MAX), frame.at))
+        return self._metadata
+
+    def read(self, start: int, size: int) -> bytes:
+        """Bytes of the core from offset `start`; fewer at its end. ArchiveError if it is damaged or not seekable."""
+        if not self.seekable:
+            raise ArchiveError(f"{self.name} has no seek table", hint="Decompress it first: zstd -d.")
+        size = max(0, min(size, self.core_size - start))
+        if self.plain:
+            return _pread(self.fd, size, start)
+
+        parts = []
+        at = bisect.bisect_right(self._starts, start) - 1
+        while size > 0 and at < len(self._data):
+            frame = self._data[at]
+            inside = start - frame.start
+            part = self._part(frame, inside, min(size, frame.length - inside))
+            parts.append(part)
+            start, size, at = start + len(part), size - len(part), at + 1
+        return b"".join(parts)
+
+    def stream(self) -> Iterator[bytes | int]:
+        """The core from its start: bytes, or a number for so many zeros. ArchiveError if it is damaged."""
+        if self.plain:
+            for at in range(0, self.core_size, CHUNK):
+                yield _pread(self.fd, min(CHUNK, self.core_size - at), at)
+        elif not self._data:
+            yield from self._decompressed()
+        for frame in self._data:
+            if self._is_zeros(frame):
+                yield frame.length
+            else:
+                yield self._decompress(frame)
+
+    def _decompressed(self) -> Iterator[bytes]:
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        source = os.fdopen(os.dup(self.fd), "rb")
+        with (
+            source,
+            zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).stream_reader(
+                source, read_across_frames=True
+            ) as stream,
+        ):
+            while True:
+                try:
+                    part = stream.read(CHUNK)
+                except zstandard.ZstdError as e:
+                    raise ArchiveError(f"{self.name} is damaged: {e}") from None
+                if not part:
+                    return
+                yield part
+
+    def _part(self, frame: Frame, start: int, size: int) -> bytes:
+        if self._is_zeros(frame):
+            return bytes(size)
+        return self._decompress(frame)[start : start + size]
+
+    def _is_zeros(self, frame: Frame) -> bool:
+        # A frame of zeros has a fixed form: what is not it by length cannot be one.
+        blocks = max(1, -(-frame.length // zstd.BLOCK))
+        if frame.size != len(zstd.HEADER) + 8 + 4 * blocks:
+            return False
+        return _pread(self.fd, frame.size, frame.at) == zstd.zeros(frame.length)
+
+    def _decompress(self, frame: Frame) -> bytes:
+        if frame.at in self._cache:
+            self._cache.move_to_end(frame.at)
+            return self._cache[frame.at]
+        if frame.length > FRAME_MAX:
+            raise ArchiveError(
+                f"{self.name} is damaged: its frame at {frame.at} claims {frame.length} bytes"
+            )
+        data = _pread(self.fd, frame.size, frame.at)
+        try:
+            plain = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
+                data, max_output_size=frame.length
+            )
+        except zstandard.ZstdError as e:
+            raise ArchiveError(f"{self.name} is damaged: its frame at {frame.at}: {e}") from None
+        if len(plain) != frame.length:
+            raise ArchiveError(f"{self.name} is damaged: its frame at {frame.at} has {len(plain)} bytes")
+        self._cache[frame.at] = plain
+        if len(self._cache) > CACHE:
+            self._cache.popitem(last=False)
+        return plain
+
+    def _frames(self) -> list[Frame]:
+        footer = os.pread(self.fd, FOOTER, max(0, self.size - FOOTER))
+        if len(footer) < FOOTER or struct.unpack("<I", footer[5:])[0] != zstd.SEEKABLE_MAGIC:
+            return []
+        count, descriptor = struct.unpack("<IB", footer[:5])
+        entry = 12 if descriptor & 0x80 else 8
+        table_size = 8 + count * entry + FOOTER
+        if count > FRAMES_MAX or table_size > self.size:
+            raise ArchiveError(f"{self.name} is damaged: its seek table claims {count} frames")
+        table = _pread(self.fd, table_size, self.size - table_size)
+        if struct.unpack_from("<II", table) != (zstd.SEEK_TABLE, table_size - 8):
+            raise ArchiveError(f"{self.name} is damaged: its seek table has no head")
+        return self._placed(
+            [struct.unpack_from("<II", table, 8 + i * entry) for i in range(count)], table_size
+        )
+
+    def _placed(self, rows: list[tuple[int, ...]], table_size: int) -> list[Frame]:
+        # The frames end where the table begins; in a plain core they begin behind it.
+        at = self.size - table_size - sum(size for size, _ in rows)
+        if at < 0 or (at > 0 and not self.plain):
+            raise ArchiveError(f"{self.name} is damaged: its seek table does not fit the file")
+        frames, start = [], 0
+        for size, length in rows:
+            frames.append(Frame(at=at, size=size, start=start, length=length))
+            at, start = at + size, start + length
+        return frames
+
+
+def _is_skippable(begin: bytes) -> bool:
+    return len(begin) == 4 and struct.unpack("<I", begin)[0] & 0xFFFFFFF0 == 0x184D2A50
+
+
+def _metadata(frame: bytes) -> dict[str, str]:
+    """The fields of one skippable frame; {} if it is not ours or cannot be read: it must not cost the core."""
+    if len(frame) < 8 or struct.unpack_from("<I", frame)[0] != zstd.METADATA or frame[8:16] != METADATA_TAG:
+        return {}
+    try:
+        text = zstandard.ZstdDecompressor().decompressobj().decompress(frame[16:])[:METADATA_MAX]
+        fields = json.loads(text)["fields"]
+    except (zstandard.ZstdError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {
+        name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)
+    }
+
+
+def _pread(fd: int, size: int, at: int) -> bytes:
+    parts = []
+    while size > 0:
+        part = os.pread(fd, min(size, 1 << 30), at)
+        if not part:
+            break
+        parts.append(part)
+        size, at = size - len(part), at + len(part)
+    return b"".join(parts)
