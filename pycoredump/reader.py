@@ -22,7 +22,7 @@ from pycoredump.record import Record
 FOOTER = 9  # bytes: number of frames, descriptor, magic
 FRAMES_MAX = 1 << 24
 METADATA_MAX = 64 << 20  # bytes of JSON
-FRAME_MAX = 1 << 30  # bytes of one frame once decompressed; larger ones are runs of zeros
+FRAME_MAX = 64 << 20  # bytes of one frame once decompressed; ours have 2 MiB, unless they are runs of zeros
 CACHE = 4  # frames kept decompressed
 CHUNK = 1 << 20
 WINDOW_MAX = 1 << 27  # what any coredumpctl takes
@@ -146,6 +146,10 @@ class Archive:
                 f"{self.name} is damaged: its frame at {frame.at} claims {frame.length} bytes"
             )
         data = _pread(self.fd, frame.size, frame.at)
+        if _content_size(data) not in (-1, frame.length):
+            raise ArchiveError(
+                f"{self.name} is damaged: its frame at {frame.at} is not of {frame.length} bytes"
+            )
         try:
             plain = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
                 data, max_output_size=frame.length
@@ -195,8 +199,11 @@ def _metadata(frame: bytes) -> dict[str, str]:
     """The fields of one skippable frame; {} if it is not ours or cannot be read: it must not cost the core."""
     if len(frame) < 8 or struct.unpack_from("<I", frame)[0] != zstd.METADATA or frame[8:16] != METADATA_TAG:
         return {}
+    # The library allocates what a frame claims to hold: look first.
+    if not 0 < _content_size(frame[16:]) <= METADATA_MAX:
+        return {}
     try:
-        text = zstandard.ZstdDecompressor().decompressobj().decompress(frame[16:])[:METADATA_MAX]
+        text = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(frame[16:])
         fields = json.loads(text)["fields"]
     except (zstandard.ZstdError, ValueError, KeyError, TypeError, RecursionError):
         return {}
@@ -205,6 +212,14 @@ def _metadata(frame: bytes) -> dict[str, str]:
     return {
         name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)
     }
+
+
+def _content_size(frame: bytes) -> int:
+    """What the frame says that it holds; -1 if it does not say, or is none."""
+    try:
+        return int(zstandard.frame_content_size(frame[:32]))
+    except zstandard.ZstdError:
+        return -1
 
 
 def _pread(fd: int, size: int, at: int) -> bytes:

@@ -19,7 +19,7 @@ HEADER = '# Written by pycoredump-configure; "pycoredump-configure revert" remov
 
 def split(text: str) -> list[str]:
     """The lines with their ends. Only \\n ends a line: str.splitlines() also knows \\x0c, \\x85 and others."""
-    return text.split("\n") if not text else [line for line in re.split(r"(?<=\n)", text) if line]
+    return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 def insert(text: str, at: int, added: list[str]) -> str:
