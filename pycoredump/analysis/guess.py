@@ -7,6 +7,7 @@ from pycoredump.analysis.image import Image
 from pycoredump.analysis.symbols import Symbols
 
 SCAN_MAX = 1024  # words of the stack looked at for a return address
+FRAME_MAX = 1 << 20  # bytes of one frame, where a frame pointer is trusted
 
 
 class Guesser:
@@ -24,17 +25,19 @@ class Guesser:
         if innermost and not code:
             # A call through a bad pointer: the call itself left the return address.
             left = machine.leaf(memory, registers)
-            if left is not None and self._plausible(left, registers):
+            if left is not None and self.plausible(left, registers):
                 return left, True
 
         start = self._start(registers[machine.pc] - (not exact)) if code else None
         if start is not None:
             by_prologue = machine.by_prologue(memory, registers, start)
-            if by_prologue is not None and self._plausible(by_prologue, registers):
+            if by_prologue is not None and self.plausible(by_prologue, registers):
                 return by_prologue, False
 
         by_pointer = machine.by_frame_pointer(memory, registers)
-        if by_pointer is not None and self._plausible(by_pointer, registers):
+        if by_pointer is not None and (
+            self.plausible(by_pointer, registers) or self._in_chain(by_pointer, registers)
+        ):
             return by_pointer, False
         if self._outermost(registers, innermost=innermost):
             return None
@@ -57,13 +60,25 @@ class Guesser:
         pc = registers[self._machine.pc]
         return not innermost and registers.get(self._machine.fp) == 0 and self._image.module(pc) is not None
 
-    def _plausible(self, caller: Registers, registers: Registers) -> bool:
+    def plausible(self, caller: Registers, registers: Registers) -> bool:
+        """Does the caller's pc stand behind a call, further up the stack?"""
         pc, sp = caller[self._machine.pc], caller[self._machine.sp]
         return (
             sp >= registers[self._machine.sp]
             and (sp, pc) != (registers[self._machine.sp], registers[self._machine.pc])
             and self._image.executable(pc)
             and self._machine.called(self._image.memory, pc)
+        )
+
+    # Interpreters made at run time (HotSpot's, for one) put return addresses on the stack without a call;
+    # but they keep frame pointers, which then lead up the stack.
+    def _in_chain(self, caller: Registers, registers: Registers) -> bool:
+        pc, sp, fp = caller[self._machine.pc], caller[self._machine.sp], caller.get(self._machine.fp, 0)
+        return (
+            sp > registers[self._machine.sp]
+            and sp <= fp < sp + FRAME_MAX
+            and self._image.module(pc) is None
+            and self._image.executable(pc)
         )
 
     def _start(self, pc: int) -> int | None:

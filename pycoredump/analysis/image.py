@@ -223,6 +223,8 @@ class _Finder:
     def __init__(self, image: Image, files: Mapping[bytes, int | Source]) -> None:
         self._image = image
         self._files = files
+        self._spans: dict[int, int] = {}  # address of a group's first mapping -> bytes that belong to it
+        self._heads: dict[bytes, Elf | None] = {}  # path -> what the core has of that file's header
 
     def modules(self) -> Iterator[Module]:
         groups = self._groups()
@@ -242,25 +244,26 @@ class _Finder:
         open_groups: dict[bytes, list[elfnote.MappedFile]] = {}
         for mapping in self._image._mappings:
             group = open_groups.get(mapping.path)
-            if group is None or (mapping.offset == 0 and not self._continues(group, mapping)):
+            if group is None or not self._continues(group, mapping):
                 group = open_groups[mapping.path] = []
                 groups.append(group)
             group.append(mapping)
         return groups
 
-    # lld and mold map the first page of a small file more than once; dlmopen() maps a whole file twice.
+    # dlmopen() maps a whole file twice, and V8 maps its own code once more, near its heap; but lld and
+    # mold map the first page of a small file more than once. What is within the segments' span is one.
     def _continues(self, group: list[elfnote.MappedFile], mapping: elfnote.MappedFile) -> bool:
-        try:
-            file = Elf(ImageSource(self._image.memory, [(0, 4096, group[0].start)]))
-        except CoreError:
-            return False
-        span = max((s.vaddr + s.memsz for s in file.loads), default=0)
-        lowest = min((s.vaddr for s in file.loads), default=0)
-        return mapping.start < group[0].start + span - lowest
+        first = group[0]
+        if first.start not in self._spans:
+            file = self._in_core(group[:1]) or self._in_file(first.path, None)[0]
+            loads = file.loads if file else ()
+            lowest = min((s.vaddr // elf.PAGE * elf.PAGE for s in loads), default=0)
+            self._spans[first.start] = max((s.vaddr + s.memsz for s in loads), default=1 << 64) - lowest
+        return mapping.start < first.start + self._spans[first.start]
 
     def _module(self, group: list[elfnote.MappedFile]) -> Module | None:
         first = group[0]
-        in_core = self._in_core(group)
+        in_core = self._heads[first.path] = self._in_core(group) or self._heads.get(first.path)
         in_file, error = self._in_file(first.path, in_core)
         best = in_file or in_core
         if best is None:

@@ -13,6 +13,7 @@ DEPTH_MAX = 120
 TEXT_MAX = 16 << 10  # characters; substitutions can double a name with every letter
 NAME_MAX = 8 << 10  # characters of the mangled name
 STEPS_MAX = 10_000
+PACK_MAX = 200  # elements of one pack
 
 PLAIN, FUNCTION, ARRAY, DECLARATOR = range(4)
 
@@ -396,7 +397,7 @@ class _Parser:
             index = int(digits.lower(), 36) + 1
         if index >= len(self.substitutions):
             raise Unreadable
-        return self.substitutions[index]
+        return self.element(self.substitutions[index])
 
     def template_parameter(self) -> Type:
         self.need("T")
@@ -407,13 +408,7 @@ class _Parser:
             return Type(f"auto:{index + 1}")
         if index >= len(self.arguments):
             raise Unreadable
-        found = self.arguments[index]
-        if found.pack is None:
-            return found
-        if self.pack_index < 0:
-            return found
-        self.pack_size = len(found.pack)
-        return found.pack[self.pack_index] if self.pack_index < len(found.pack) else Type("")
+        return self.element(self.arguments[index])
 
     def template_arguments(self) -> list[Type]:
         self.need("I")
@@ -553,19 +548,30 @@ class _Parser:
         raise Unreadable
 
     def pack_expansion(self) -> Type:
+        """Dp: the pattern is read once for each element of the packs in it."""
         start, kept, outer = self.at, len(self.substitutions), (self.pack_index, self.pack_size)
         self.pack_index, self.pack_size = 0, -1
         elements = [self.type()]
+        met = [self.substitutions[kept:]]
         size = self.pack_size
-        if size < 0:  # no pack in it, or one that is not known yet
-            self.pack_index, self.pack_size = outer
-            return Type(f"{elements[0]}...")
-        for index in range(1, min(size, 200)):
+        for index in range(1, min(size, PACK_MAX)):
             self.at, self.pack_index = start, index
             del self.substitutions[kept:]
             elements.append(self.type())
+            met.append(self.substitutions[kept:])
         self.pack_index, self.pack_size = outer
+        if size < 0:  # no pack in it, or one that is not known yet
+            return Type(f"{elements[0]}...")
+        # What the pattern is made of may be named again in another pattern, and is a pack there, too.
+        self.substitutions[kept:] = [_pack(list(parts[:size])) for parts in zip(*met, strict=True)]
         return _pack(elements[:size])
+
+    def element(self, found: Type) -> Type:
+        """While a pattern is read: the element of a pack whose turn it is."""
+        if found.pack is None or self.pack_index < 0:
+            return found
+        self.pack_size = len(found.pack)
+        return found.pack[self.pack_index] if self.pack_index < len(found.pack) else Type("")
 
     def type_decltype(self) -> Type:
         self.next(2)

@@ -1,7 +1,7 @@
 """Function names by address, from .symtab, .dynsym, .gnu_debugdata and separate debug files.
 
 Which of several symbols names an address is decided as gdb does it (minsyms.c), so that both tell the
-same story: of equal addresses the last name in byte order, sized symbols before labels, and no name at
+same story: of equal addresses a global one, then the last name in byte order, sized symbols before labels, and no name at
 all behind the end of a sized symbol.
 """
 
@@ -25,6 +25,7 @@ NAME_MAX = 4096  # bytes; longer ones (templates) are cut
 BACK_MAX = 1000  # symbols looked back at from an address
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
+STB_LOCAL = 0
 _CODE = frozenset((STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC))
 SHF_EXECINSTR = 4
 SHN_LORESERVE = 0xFF00
@@ -114,16 +115,13 @@ class Table:
         return size == 0 or address < value + size
 
     def _symbol(self, at: int) -> Symbol | None:
-        best: Symbol | None = None
+        # Of names for one place gdb takes a global one, and of these the last in order.
         value, size, _ = self._place(at)
-        for twin in self._twins(at):
-            symbol = self._read(twin, value)
-            # Of names for one place gdb takes the last in order; a label never stands before a function.
-            if symbol is None or (size and not symbol.size):
-                continue
-            if best is None or symbol.name > best.name:
-                best = symbol
-        return best
+        named = [self._read(twin, value) for twin in self._twins(at)]
+        usable = [
+            (found[0], found[1].name, found[1]) for found in named if found and (found[1].size or not size)
+        ]
+        return max(usable, key=lambda rank: rank[:2])[2] if usable else None
 
     def _twins(self, at: int) -> Iterator[int]:
         value = self._keys[at] >> 24
@@ -133,12 +131,13 @@ class Table:
                 return
             yield twin
 
-    def _read(self, at: int, value: int) -> Symbol | None:
+    def _read(self, at: int, value: int) -> tuple[bool, Symbol] | None:
+        """(is it global, the symbol), None if its name is of no use."""
         fields = _ENTRY.unpack_from(self._data, (self._keys[at] & 0xFFFFFF) * 24)
         name = self._strings.at(fields[0]).split("@", 1)[0]
         if not name or name.startswith((".L", "$")):  # compilers' labels; arm64's mapping symbols
             return None
-        return Symbol(name=name, address=value, size=fields[5])
+        return fields[1] >> 4 != STB_LOCAL, Symbol(name=name, address=value, size=fields[5])
 
 
 def from_section(file: Elf, kind: int) -> Table | None:

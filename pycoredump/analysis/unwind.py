@@ -136,6 +136,8 @@ class Walker:
             if row is not None:
                 caller = self._apply(row, registers)
                 self._check(registers, caller, may_stay=step.exact, signal=row.signal)
+                if step.guess and not row.signal and not self._guesser.plausible(caller, registers):
+                    raise CoreError("the guesses before this frame lead nowhere")
                 step.signal = row.signal
                 return caller, Step(caller[machine.pc], exact=row.signal, guess=step.guess)
             damage = ""
