@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from pycoredump.configure import directory, effective, inspect, plan, record, undo
 from pycoredump.configure.disk import Disk
 from pycoredump.configure.item import Item
@@ -53,10 +55,11 @@ def _carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> l
     transaction.make(todo.made)
     _set_mode(transaction, todo.mode)
     transaction.change(todo.changes)
+    transaction.unmake(todo.before.made)  # what an earlier apply needed and nothing needs now
     done = [f"{'removed' if c.after is None else 'wrote'} {c.path}" for c in todo.changes]
     if kernel is not None:
         for key, (now, wanted) in todo.kernel.items():
-            transaction.on_failure(lambda key=key, pair=(now, wanted): kernel.restore({key: pair}))  # type: ignore[misc]
+            transaction.on_failure(functools.partial(kernel.restore, {key: (now, wanted)}))
             kernel.write(key, wanted)
             done.append(f"set {key} = {wanted}")
         done += [f"set {line}" for line in kernel.restore(todo.back)]
@@ -148,8 +151,9 @@ def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> l
     transaction.change(todo.changes)
     done += [f"{'removed' if c.after is None else 'restored'} {c.path}" for c in todo.changes]
     done += _close_directory(transaction, before)
-    transaction.unmake(before.made)
+    transaction.unmake(before.made)  # all but the record's own directory, as long as there is a record
     transaction.remove_record()
+    transaction.unmake(before.made)
     return done
 
 

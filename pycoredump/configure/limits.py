@@ -6,6 +6,7 @@ sorts last is written only where a later file would win over it, or where there 
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pycoredump.configure import lines
@@ -58,7 +59,8 @@ class Resolution(Record):
         return self.soft if self.hard is None else min(self.soft, self.hard)
 
 
-def parse(text: str, file: str) -> list[Rule]:
+@functools.lru_cache(maxsize=64)  # the rules are resolved again for each domain
+def parse(text: str, file: str) -> tuple[Rule, ...]:
     """The rules of a file. ConfigError names the first line that pam_limits would skip as invalid."""
     rules = []
     for number, line in enumerate(lines.split(text), start=1):
@@ -79,7 +81,7 @@ def parse(text: str, file: str) -> list[Rule]:
                 f"{file}:{number}: {value!r} is not a core limit", hint="a number of KB, or unlimited"
             )
         rules.append(Rule(file=file, line=number, domain=words[0], kind=kind, item=item, value=value))
-    return rules
+    return tuple(rules)
 
 
 def files(tree: Tree, conf: str = "") -> list[str]:

@@ -19,7 +19,8 @@ HEADER = '# Written by pycoredump-configure; "pycoredump-configure revert" remov
 
 def split(text: str) -> list[str]:
     """The lines with their ends. Only \\n ends a line: str.splitlines() also knows \\x0c, \\x85 and others."""
-    return [line for line in re.split(r"(?<=\n)", text) if line]
+    *ended, rest = text.split("\n")
+    return [f"{line}\n" for line in ended] + ([rest] if rest else [])
 
 
 def insert(text: str, at: int, added: list[str]) -> str:

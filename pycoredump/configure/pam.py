@@ -6,6 +6,7 @@ of libpam/pam_handlers.c and pam_dispatch.c.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pycoredump.configure import lines
@@ -53,7 +54,8 @@ class Module(Record):
     actions: tuple[str, ...] = ()  # what may follow from its result
 
 
-def parse(text: str, file: str) -> list[Line]:
+@functools.lru_cache(maxsize=64)  # the stack is followed again for each place that is tried
+def parse(text: str, file: str) -> tuple[Line, ...]:
     """The lines of a file. ConfigError names the first that libpam would take as "always fail"."""
     physical = lines.split(text)
     found = []
@@ -65,7 +67,7 @@ def parse(text: str, file: str) -> list[Line]:
             line = Line(file=file, start=start, end=number, words=tuple(WORD.findall(words)))
             _check(line)
             found.append(line)
-    return found
+    return tuple(found)
 
 
 def _assemble(physical: list[str], number: int, file: str) -> tuple[str, int]:

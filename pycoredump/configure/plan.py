@@ -63,7 +63,8 @@ def build(tree: Tree, request: Request, before: Changed, host: Host, kernel: Ker
 
     wanted = sysctl.wanted(tree, request.mode)
     pending = kernel.pending(wanted) if kernel else {}
-    made = transaction.missing(tree, [change.path for change in changes if change.after is not None])
+    paths = [change.path for change in changes if change.after is not None]
+    made = transaction.missing(tree, [*paths, PATH]) if changes or pending or mode else []
     return Plan(
         changes=changes,
         before=before,

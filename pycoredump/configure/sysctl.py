@@ -7,6 +7,7 @@ last and systemd-sysctl only through a link named 99-sysctl.conf. A setting hold
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 
 from pycoredump import crash
@@ -56,7 +57,8 @@ class Setting(Record):
     value: str
 
 
-def parse(text: str, file: str) -> list[Setting]:
+@functools.lru_cache(maxsize=64)  # each key is looked up in every file
+def parse(text: str, file: str) -> tuple[Setting, ...]:
     """The settings of a file; what is not one is skipped, as sysctl does."""
     found = []
     for number, line in enumerate(lines.split(text), start=1):
@@ -67,7 +69,7 @@ def parse(text: str, file: str) -> list[Setting]:
 
         name = dotted(key.strip().removeprefix("-").strip())
         found.append(Setting(file=file, line=number, key=name, value=value.strip()))
-    return found
+    return tuple(found)
 
 
 def dotted(key: str) -> str:

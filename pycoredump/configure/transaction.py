@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 from collections.abc import Callable, Iterator
 
@@ -97,16 +98,17 @@ class Transaction:
     def write_record(self, changed: Changed) -> None:
         """The record, on disk before anything else. Its directory may have to be made."""
         old = self.tree.read(record.PATH)
-        if not self._undo:
-            self.on_failure(lambda: self._restore_record(old))
         parents = missing(self.tree, [record.PATH])
+        if not self._undo:
+            self.on_failure(lambda: self._restore_record(old, parents))
         for directory in parents:
             self.disk.mkdir(self.tree.real(directory), DIRECTORY_MODE)
         self.replace(Change(path=record.PATH, before=old, after=changed.dump()), undo=False)
 
-    def _restore_record(self, old: str | None) -> None:
+    def _restore_record(self, old: str | None, parents: list[str]) -> None:
         if old is None:
             self.remove_record()
+            self.unmake(parents)
         else:
             self.replace(Change(path=record.PATH, before=None, after=old), undo=False)
 
@@ -123,15 +125,15 @@ class Transaction:
         for directory in directories:
             real = self.tree.real(directory)
             if not os.path.isdir(real):
-                self.on_failure(lambda real=real: self.disk.rmdir(real))  # type: ignore[misc]
+                self.on_failure(functools.partial(self.disk.rmdir, real))
                 self.disk.mkdir(real, DIRECTORY_MODE)
 
     def unmake(self, directories: list[str]) -> None:
         """Remove directories of ours that are empty now, children first."""
         for directory in reversed(directories):
             real = self.tree.real(directory)
-            if os.path.isdir(real):
-                self.disk.rmdir(real)
+            if os.path.isdir(real) and self.disk.rmdir(real):
+                self.on_failure(functools.partial(self.disk.mkdir, real, DIRECTORY_MODE))
 
     def clean(self, paths: list[str]) -> None:
         """Remove what a power cut has left beside the files."""
