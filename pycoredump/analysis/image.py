@@ -135,6 +135,8 @@ class Image:
         found = list(_Finder(self, modules or {}).modules())
         self.modules = tuple(sorted(found, key=lambda m: m.start))
         self._starts = [m.start for m in self.modules]
+        main = self.module_of_executable()
+        self.modules = tuple(m.replace(main=True) if m is main else m for m in self.modules)
         self.memory.fallback = self._from_file
 
     def module(self, address: int) -> Module | None:

@@ -23,6 +23,7 @@ class Module(Record):
     end: int  # first address after the highest mapping
     bias: int  # run-time address minus p_vaddr of the file
     build_id: str = ""  # lower-case hex of NT_GNU_BUILD_ID, "" if it has none
+    main: bool = False  # the program itself, not one of its libraries
     package: dict[str, str] | None = (
         None  # .note.package (0xcafe1a7e) or the owning package: type, name, version, architecture
     )
