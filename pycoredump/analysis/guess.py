@@ -99,7 +99,15 @@ class Guesser:
 
             caller = dict(registers)
             caller[machine.pc], caller[machine.sp] = pc, sp + at + 8
-            if not sp + at + 8 <= caller.get(machine.fp, 0) < sp + (1 << 24):
-                caller.pop(machine.fp, None)
+            self._frame_pointer(caller, stack[max(at - 8, 0) : at])
             return caller, False
         return None
+
+    # A function that keeps a frame pointer has saved its caller's right below the return address.
+    def _frame_pointer(self, caller: Registers, saved: bytes) -> None:
+        sp, fp = caller[self._machine.sp], self._machine.fp
+        for candidate in (int.from_bytes(saved, "little"), caller.get(fp, 0)):
+            if candidate % 8 == 0 and sp <= candidate < sp + FRAME_MAX:
+                caller[fp] = candidate
+                return
+        caller.pop(fp, None)

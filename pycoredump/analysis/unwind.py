@@ -41,12 +41,13 @@ class Budget(Record):
 class Step:
     """One frame before it has a name."""
 
-    __slots__ = ("exact", "guess", "pc", "signal")
+    __slots__ = ("doubt", "exact", "guess", "pc", "signal")
 
-    def __init__(self, pc: int, *, exact: bool, guess: bool) -> None:
+    def __init__(self, pc: int, *, exact: bool, guess: bool = False, doubt: bool = False) -> None:
         self.pc = pc
         self.exact = exact  # pc is where it stopped, not where it will return to
         self.guess = guess
+        self.doubt = doubt  # it, or a frame before it, is a guess
         self.signal = False
 
 
@@ -111,7 +112,7 @@ class Walker:
         except CoreError as e:
             return [], str(e)
 
-        step = Step(registers[self._machine.pc], exact=True, guess=False)
+        step = Step(registers[self._machine.pc], exact=True)
         steps = [step]
         while True:
             if time.monotonic() > self._deadline:
@@ -119,6 +120,9 @@ class Walker:
             try:
                 registers, step = self._caller(registers, step, innermost=len(steps) == 1)
             except Stopped as e:
+                # Who guesses wrong does not arrive at a thread's first function.
+                for step in steps if e.reason else ():
+                    step.guess = step.doubt
                 return steps, e.reason
             if len(steps) >= self._frames:
                 return steps, f"only {self._frames} frames are shown"
@@ -129,17 +133,17 @@ class Walker:
         interrupted = machine.interrupted(self._memory, registers)
         if interrupted is not None:
             step.signal = True
-            return interrupted, Step(interrupted[machine.pc], exact=True, guess=step.guess)
+            return interrupted, Step(interrupted[machine.pc], exact=True, doubt=step.doubt)
 
         try:
             row = self._row(step)
             if row is not None:
                 caller = self._apply(row, registers)
                 self._check(registers, caller, may_stay=step.exact, signal=row.signal)
-                if step.guess and not row.signal and not self._guesser.plausible(caller, registers):
+                if step.doubt and not row.signal and not self._guesser.plausible(caller, registers):
                     raise CoreError("the guesses before this frame lead nowhere")
                 step.signal = row.signal
-                return caller, Step(caller[machine.pc], exact=row.signal, guess=step.guess)
+                return caller, Step(caller[machine.pc], exact=row.signal, doubt=step.doubt)
             damage = ""
         except CoreError as e:
             damage = str(e)
@@ -148,7 +152,9 @@ class Walker:
         if guessed is None:
             raise Stopped(damage or self._guesser.reason(registers))
         caller, certain = guessed
-        return caller, Step(caller[machine.pc], exact=False, guess=not certain or step.guess)
+        return caller, Step(
+            caller[machine.pc], exact=False, guess=not certain, doubt=not certain or step.doubt
+        )
 
     def _row(self, step: Step) -> Row | None:
         # A call may be the last instruction of its function: the return address then is in the next one.
