@@ -27,13 +27,13 @@ class Writer:
 
     compressed = True
 
-    def __init__(self, fd: int, *, limit: int) -> None:
+    def __init__(self, fd: int, *, limit: int, reserve: int = 0) -> None:
+        """`limit`: bytes that the file may have, of which `reserve` are for metadata and seek table."""
         self.fd = fd
-        self.limit = limit - TAIL_RESERVE if limit > 2 * TAIL_RESERVE else limit // 2
+        self.limit = max(limit - reserve, limit // 2)
         self.frames: list[tuple[int, int]] = []  # (bytes in the file, bytes of the core)
         self.written = 0  # bytes in the file
         self.head_size = 0
-        self.metadata_size = 0
 
     @property
     def core_size(self) -> int:
@@ -65,7 +65,18 @@ class Writer:
     def zeros(self, size: int) -> None:
         self.append(zstd.zeros(size), size)
 
-    def finish(self, metadata: bytes, *, core_size: int = 0) -> int:
+    def add_note(self, note: bytes) -> bool:
+        """A last note behind all memory, also over the limit; False if the disk has no room for it."""
+        limit, self.limit = self.limit, self.limit + (1 << 40)
+        try:
+            self.append(zstd.raw(note) if self.compressed else note, len(note))
+        except (Full, OSError):
+            return False
+        finally:
+            self.limit = limit
+        return True
+
+    def finish(self, metadata: bytes) -> int:
         """Write metadata and seek table; on a full disk at the cost of the last frames. Bytes of the core kept.
 
         OSError if not even the head and the tail fit.
@@ -118,7 +129,7 @@ class PlainWriter(Writer):
     def zeros(self, size: int) -> None:
         self.frames.append((0, size))
 
-    def finish(self, metadata: bytes, *, core_size: int = 0) -> int:
+    def finish(self, metadata: bytes) -> int:
         size = self.core_size
         tail = zstd.skippable(zstd.METADATA, metadata) + zstd.seek_table([(8 + len(metadata), 0)])
         os.ftruncate(self.fd, size)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[int], bytes]
 
+PT_NULL = 0
 PT_LOAD = 1
 PT_NOTE = 4
 PF_X = 1
@@ -161,16 +162,17 @@ def _headers(abi: Abi, take: Callable[[int, str], bytes], phnum: int, entry: int
     # follow the program headers directly, so the first one (PT_NOTE) tells it by its offset.
     ehdr = 64 if abi.word == 8 else 52
     first = take(entry, "program headers") if phnum else b""
-    rows = _segments(abi, first)
+    rows = segments_of(abi, first)
     if phnum == PN_XNUM and rows and rows[0][0] == PT_NOTE:
         phnum = (rows[0].offset - ehdr) // entry
     if phnum > SEGMENTS_MAX:
         raise CoreError(f"The core claims {phnum} program headers")
 
-    return rows + _segments(abi, take((phnum - 1) * entry, "program headers")) if phnum > 1 else rows
+    return rows + segments_of(abi, take((phnum - 1) * entry, "program headers")) if phnum > 1 else rows
 
 
-def _segments(abi: Abi, data: bytes) -> list[Segment]:
+def segments_of(abi: Abi, data: bytes) -> list[Segment]:
+    """The program headers in `data`, in elf64 order."""
     if abi.word == 8:
         return [Segment(row) for row in struct.iter_unpack(f"{abi.order}IIQQQQQQ", data)]
 

@@ -141,6 +141,13 @@ def notes(data: bytes, abi: Abi) -> Iterator[Note]:
         at = start + (size + 3 & ~3)
 
 
+def pack(note: Note, abi: Abi) -> bytes:
+    """A note as it stands in a PT_NOTE: name and contents are each padded to four bytes."""
+    name = note.name + b"\0"
+    sizes = struct.pack(f"{abi.order}III", len(name), len(note.data), note.type)
+    return sizes + name + bytes(-len(name) % 4) + note.data + bytes(-len(note.data) % 4)
+
+
 def thread(data: bytes, abi: Abi) -> Thread | None:
     """struct elf_prstatus: the registers stand at 112 (64 bit) or 72 (32 bit). None if it is too short."""
     pid_at, registers_at = (32, 112) if abi.word == 8 else (24, 72)

@@ -11,16 +11,11 @@ import time
 
 from pycoredump import (
     admission,
-    archive,
     config,
-    corefile,
     entry,
     guard,
     journal,
-    memory,
-    metadata,
-    pipeline,
-    plan,
+    keep,
     procfs,
     retention,
     state,
@@ -28,11 +23,9 @@ from pycoredump import (
 )
 from pycoredump import crash as crashes
 from pycoredump.errors import PycoredumpError
-from pycoredump.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pycoredump.admission import Admission
     from pycoredump.config import Config
     from pycoredump.corefile import Layout
     from pycoredump.crash import Crash
@@ -41,19 +34,6 @@ if TYPE_CHECKING:
 
 STDIN = 0
 EARLY_ID = "a9c5bd2d6f5d4c0b8f3c63a2fd6ee8a3"  # MESSAGE_ID of the line that says a crash is being processed
-
-
-class Kept(Record):
-    """What became of the core."""
-
-    file: str = ""  # absolute path of the archive, "" if there is none
-    fd: int = -1  # of the archive, still open
-    size: int = 0  # bytes of the core that are kept
-    stored: int = 0  # bytes of the archive
-    frames: tuple[tuple[int, int], ...] = ()
-    truncated: bool = False
-    dropped: tuple[tuple[int, int], ...] = ()  # (address, bytes) that are not there
-    reason: str = ""  # why nothing, or not all, is kept
 
 
 class Way:
@@ -67,7 +47,7 @@ class Way:
         self.process: Process = procfs.Process()
         self.directory: procfs.ProcessDirectory | None = None
         self.layout: Layout | None = None
-        self.kept = Kept()
+        self.kept = keep.Kept()
         self.closed_early = False
 
     def log(self, priority: int, text: str) -> None:
@@ -102,7 +82,7 @@ def handle(way: Way, *, etc: str, lib: str) -> int:
     slots = state.Slots(os.cpu_count() or 1)
     slots.acquire(way.crash.pid)
     try:
-        keep(way)
+        keep_core(way)
     finally:
         release(way)
         slots.release()
@@ -140,107 +120,26 @@ def _is_journald(way: Way) -> bool:
     return b"systemd-journald" in way.process.cgroup or way.process.exe.endswith(b"/systemd-journald")
 
 
-def keep(way: Way) -> None:
+def keep_core(way: Way) -> None:
     """Store the core. Any failure costs the core at most, and is named."""
     try:
-        layout, head = _scan()
-        way.layout = layout
-        way.kept = _store(way, layout, head)
+        core = keep.Core(STDIN, way.directory)
+        way.layout = core.layout
+        exe = entry.exe(way.process.exe).decode("utf-8", "surrogateescape")
+        way.kept = keep.store_core(core, way.crash, way.config, exe, facts(way))
     except PycoredumpError as e:
         _lost(way, f"{e}. {e.hint}".removesuffix(" "))
     except OSError as e:
         _lost(way, f"Cannot store the core: {e.strerror or e}")
+    else:
+        way.problems += way.kept.problems
+        if not way.kept.file:
+            way.log(journal.LOG_INFO, f"No core of process {way.crash.pid} is stored: {way.kept.reason}")
 
 
 def _lost(way: Way, reason: str) -> None:
-    way.kept = Kept(reason=reason)
-    way.log(journal.LOG_ERR, f"No core of process {way.crash.pid} is kept: {reason}")
-
-
-def _scan() -> tuple[Layout | None, bytes]:
-    """The layout, or None and what was read if the stream is no ELF core that we understand."""
-    try:
-        layout = corefile.scan(corefile.reader(lambda size: os.read(STDIN, size)))
-    except corefile.TruncatedCore as e:
-        return None, e.head
-    return layout, layout.head
-
-
-def _store(way: Way, layout: Layout | None, head: bytes) -> Kept:
-    directory = store.open_directory(way.config.directory)
-    try:
-        admitted = _admit(way, directory, layout)
-        if admitted.reason:
-            way.log(journal.LOG_INFO, f"No core of process {way.crash.pid} is kept: {admitted.reason}")
-        if not admitted.external:
-            return Kept(reason=admitted.reason or f"Storage={way.config.storage}")
-        return _write(way, directory, layout, head, admitted)
-    finally:
-        os.close(directory)
-
-
-def _admit(way: Way, directory: int, layout: Layout | None) -> Admission:
-    free, total = _space(directory)
-    size = layout.size if layout else 0
-    if way.config.storage == "external" and free - admission.keep_free(way.config, total) < size:
-        retention.run(directory, way.config, now=int(time.time()), need=size)
-        free, total = _space(directory)
-    return admission.admit(way.crash, way.config, free=free, total=total)
-
-
-def _space(directory: int) -> tuple[int, int]:
-    space = os.fstatvfs(directory)
-    return space.f_frsize * space.f_bavail, space.f_frsize * space.f_blocks
-
-
-def _write(way: Way, directory: int, layout: Layout | None, head: bytes, admitted: Admission) -> Kept:
-    unnamed = store.Unnamed(directory)
-    try:
-        return _fill(way, unnamed, layout, head, admitted)
-    finally:
-        unnamed.discard()
-
-
-def _fill(way: Way, unnamed: store.Unnamed, layout: Layout | None, head: bytes, admitted: Admission) -> Kept:
-    kind = archive.Writer if way.config.compress else archive.PlainWriter
-    writer = kind(unnamed.fd, limit=min(admitted.file_max, admitted.memory_max))
-    planned, source = _source(way, layout, head)
-    done = pipeline.store(
-        planned, source, writer, level=way.config.compression_level, workers=os.cpu_count() or 1
-    )
-    if done.problem:
-        way.problems.append(f"The core is not compressed: {done.problem}")
-    kept = Kept(size=writer.core_size, truncated=bool(done.stopped), reason=done.stopped)
-    fields = facts(way) | entry_of(kept)
-    size = writer.finish(metadata.frame(fields))
-    kept = kept.replace(size=size, frames=tuple(writer.frames), stored=os.fstat(unnamed.fd).st_size)
-    _permit(way, unnamed.fd)
-    name = unnamed.link(store.file_name(way.crash, compressed=writer.compressed))
-    return kept.replace(file=f"{way.config.directory}/{name}", fd=unnamed.fd)
-
-
-def _source(
-    way: Way, layout: Layout | None, head: bytes
-) -> tuple[plan.Plan, pipeline.StreamSource | pipeline.MemorySource]:
-    stream = pipeline.StreamSource(STDIN, len(head))
-    if layout is None:
-        return plan.foreign(head), stream
-    opened = memory.open_memory(way.directory, layout) if way.directory else None
-    if opened is None or way.directory is None:
-        return plan.stream(layout), stream
-    return plan.whole(layout, memory.open_pages(way.directory)), pipeline.MemorySource(opened)
-
-
-def _permit(way: Way, fd: int) -> None:
-    exe = entry.exe(way.process.exe).decode("utf-8", "surrogateescape")
-    store.set_attributes(fd, store.attributes(way.crash, exe))
-    if way.layout and way.crash.uid is not None and admission.may_read(way.crash, way.layout.auxv):
-        try:
-            store.allow_reading(fd, way.crash.uid)
-        except OSError as e:
-            way.problems.append(
-                f"User {way.crash.uid} cannot be given read access to the core: {e.strerror}"
-            )
+    way.kept = keep.Kept(reason=reason)
+    way.log(journal.LOG_ERR, f"No core of process {way.crash.pid} is stored: {reason}")
 
 
 def release(way: Way) -> None:
@@ -252,7 +151,7 @@ def release(way: Way) -> None:
 
 def record(way: Way) -> bool:
     """The entry, with everything. Whether it, or at least the archive or the kernel log, holds the crash."""
-    fields = facts(way) | entry_of(way.kept)
+    fields = facts(way) | keep.fields_of(way.kept)
     fields["MESSAGE"] = entry.text(entry.summary(fields, dumped=bool(way.kept.file)))
     try:
         problem = journal.send_as(
@@ -290,18 +189,6 @@ def facts(way: Way) -> Fields:
     if way.problems:
         fields["COREDUMP_PROBLEMS"] = entry.text("\n".join(way.problems))
     return fields
-
-
-def entry_of(kept: Kept) -> Fields:
-    """What became of the core, as journal fields."""
-    fields = {
-        "COREDUMP_FILENAME": kept.file,
-        "COREDUMP_TRUNCATED": "1" if kept.truncated else "",
-        "COREDUMP_KEPT_SIZE": str(kept.size) if kept.size else "",
-        "COREDUMP_STORED_SIZE": str(kept.stored) if kept.stored else "",
-        "COREDUMP_REASON": kept.reason,
-    }
-    return {name: entry.text(value) for name, value in fields.items() if value}
 
 
 def _boot_id() -> str:

@@ -107,7 +107,7 @@ OPTIONS = (
         field="budget",
         parse=values.size,
         default="64M",
-        text="Bytes of memory kept by Content=budget, before compression.",
+        text="Most bytes of an archive of Content=budget.",
     ),
     Option(
         name="StackSizeMax",

@@ -82,9 +82,16 @@ class Pipeline:
     """Runs a plan's jobs through the workers. `stopped` says why it ended early, "" if it did not."""
 
     def __init__(
-        self, jobs: Iterator[Job], source: StreamSource | MemorySource, writer: Writer, *, level: int
+        self,
+        jobs: Iterator[Job],
+        source: StreamSource | MemorySource,
+        writer: Writer,
+        *,
+        level: int,
+        frame: int,
     ) -> None:
         self.jobs = jobs
+        self.frame = frame
         self.source = source
         self.writer = writer
         self.level = level
@@ -117,7 +124,7 @@ class Pipeline:
     def _work(self) -> None:
         try:
             encode = self._encoder()
-            with mmap.mmap(-1, plan.FRAME) as buffer, memoryview(buffer) as view:
+            with mmap.mmap(-1, self.frame) as buffer, memoryview(buffer) as view:
                 while self._one(view, encode):
                     pass
         except Exception as e:
@@ -191,11 +198,17 @@ class Pipeline:
 
 
 def store(
-    planned: Plan, source: StreamSource | MemorySource, writer: Writer, *, level: int, workers: int
+    planned: Plan,
+    source: StreamSource | MemorySource,
+    writer: Writer,
+    *,
+    level: int,
+    workers: int,
+    frame: int = plan.FRAME,
 ) -> Pipeline:
     """Write the planned core. Afterwards the writer holds what came; `stopped` says whether that is all."""
     writer.head(planned.head)
-    pipeline = Pipeline(plan.jobs(planned.runs()), source, writer, level=level)
+    pipeline = Pipeline(plan.jobs(planned.runs(), frame), source, writer, level=level, frame=frame)
     pipeline.run(max(1, min(workers, WORKERS_MAX)))
     if not planned.size and pipeline.stopped == ENDED:
         pipeline.stopped = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from pycoredump import memory
+from pycoredump import corefile, elfnote, memory
 from pycoredump.record import Record
 
 TYPE_CHECKING = False
@@ -46,7 +46,29 @@ class Plan(Record):
     head: bytes  # ELF header and program headers; rewritten in place if the rest does not come whole
     runs: Callable[[], Iterator[Run]]  # what follows the head
     size: int  # bytes of the whole core; 0 if only its end tells
-    dropped: tuple[tuple[int, int], ...] = ()  # (address, bytes) left out on purpose
+    shrunk: bool = False  # some memory is left out on purpose, and a note at the end is to say which
+
+
+def cut(head: bytes, layout: Layout, size: int, *, note: tuple[int, int] = (0, 0)) -> bytes:
+    """The head of a core of which only the first `size` bytes came: what is missing is in no program header.
+
+    p_memsz shrinks with p_filesz: a debugger would read the difference as zeros. `note` is (offset, bytes) of a
+    further PT_NOTE, which takes the first header that is free.
+    """
+    abi = layout.abi
+    form = abi.order + ("IIQQQQQQ" if abi.word == 8 else "8I")
+    filesz, memsz, offset = (5, 6, 2) if abi.word == 8 else (4, 5, 1)
+    at = 64 if abi.word == 8 else 52
+    rows = [list(row) for row in struct.iter_unpack(form, head[at:])]
+    for row in rows:
+        if row[0] == corefile.PT_LOAD and row[filesz] and row[offset] + row[filesz] > size:
+            row[filesz] = row[memsz] = max(0, size - row[offset]) & -corefile.PAGE
+            row[0] = corefile.PT_LOAD if row[filesz] else corefile.PT_NULL
+    free = next((row for row in rows if row[0] == corefile.PT_NULL), None)
+    if free is not None and note[1]:
+        free[:] = [0] * 8
+        free[0], free[offset], free[filesz], free[-1] = corefile.PT_NOTE, *note, 4
+    return head[:at] + b"".join(struct.pack(form, *row) for row in rows)
 
 
 def literal(data: bytes) -> Run:
@@ -126,11 +148,11 @@ def is_anonymous(layout: Layout, segment: Segment) -> bool:
         else:
             high = middle
     in_file = low < len(layout.files) and layout.files[low].start < start + segment.memsz
-    return not in_file and start != layout.auxv.get(AT_SYSINFO_EHDR) and bool(segment.flags & PF_W)
-
-
-AT_SYSINFO_EHDR = 33
-PF_W = 2
+    return (
+        not in_file
+        and start != layout.auxv.get(elfnote.AT_SYSINFO_EHDR)
+        and bool(segment.flags & corefile.PF_W)
+    )
 
 
 def _section_header(layout: Layout) -> bytes:
@@ -141,15 +163,15 @@ def _section_header(layout: Layout) -> bytes:
     return struct.pack(layout.abi.order + form, 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
 
 
-def jobs(runs: Iterator[Run]) -> Iterator[Job]:
-    """The runs cut and packed into frames of at most FRAME bytes; long runs of zeros on their own."""
+def jobs(runs: Iterator[Run], frame: int = FRAME) -> Iterator[Job]:
+    """The runs cut and packed into frames of at most `frame` bytes; long runs of zeros on their own."""
     pending: list[Run] = []
-    room = FRAME
+    room = frame
     for kind, where, size, content in runs:
         if kind == ZERO and size >= ZERO_MIN:
             if pending:
-                yield Job(runs=tuple(pending), size=FRAME - room)
-                pending, room = [], FRAME
+                yield Job(runs=tuple(pending), size=frame - room)
+                pending, room = [], frame
             for at in range(0, size, ZERO_MAX):
                 yield Job(runs=(), size=min(ZERO_MAX, size - at), zero=True)
             continue
@@ -160,7 +182,7 @@ def jobs(runs: Iterator[Run]) -> Iterator[Job]:
             at += take
             room -= take
             if room == 0:
-                yield Job(runs=tuple(pending), size=FRAME)
-                pending, room = [], FRAME
+                yield Job(runs=tuple(pending), size=frame)
+                pending, room = [], frame
     if pending:
-        yield Job(runs=tuple(pending), size=FRAME - room)
+        yield Job(runs=tuple(pending), size=frame - room)

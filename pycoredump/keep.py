@@ -1,0 +1,266 @@
+"""Keeping one core: what of it, where its bytes come from, into which file. Everything that happens before the release.
+
+Runs before the release: tests/test_hot_path.py lists what this module may import.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pycoredump import (
+    admission,
+    archive,
+    budget,
+    corefile,
+    entry,
+    memory,
+    metadata,
+    pipeline,
+    plan,
+    retention,
+    state,
+    store,
+)
+from pycoredump.record import Record
+from pycoredump.values import GIB, INFINITY, KIB
+from pycoredump.worth import Worth
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycoredump.admission import Admission
+    from pycoredump.config import Config
+    from pycoredump.corefile import Layout
+    from pycoredump.crash import Crash
+    from pycoredump.entry import Fields
+    from pycoredump.memory import Memory, Pages
+    from pycoredump.pipeline import Pipeline
+    from pycoredump.procfs import ProcessDirectory
+
+    Range = tuple[int, int]
+
+SPARSE_MAX = (
+    16 * GIB
+)  # address space from which on a mostly untouched core is kept without its untouched pages
+ANALYSIS_MAX = 64 << 20  # bytes kept for the analysis alone, where nothing is stored
+FRAME_MIN = 64 * KIB
+STEPS = 16  # frames that a limit has room for at least: the last one is lost when the limit is reached
+
+
+class Kept(Record):
+    """What became of the core."""
+
+    file: str = ""  # absolute path of the archive, "" if there is none
+    fd: int = -1  # where the core is, also if it has no name
+    plain: bool = False
+    size: int = 0  # bytes of the core that are kept
+    stored: int = 0  # bytes of the archive
+    frames: tuple[tuple[int, int], ...] = ()
+    content: str = ""  # full, budget or stacks
+    truncated: bool = False  # memory that held something is missing
+    dropped: tuple[Range, ...] = ()  # (start, end) of it
+    unreadable: tuple[Range, ...] = ()  # (address, bytes) that are zeros because they could not be read
+    reason: str = ""  # why nothing, or not all, is kept
+    from_memory: bool = False  # the stream was not needed
+    problems: tuple[str, ...] = ()
+
+
+class Core:
+    """The core while the kernel holds it: its layout, and how its memory can be reached."""
+
+    def __init__(self, stdin: int, directory: ProcessDirectory | None) -> None:
+        self.stdin = stdin
+        self.layout: Layout | None = None
+        self.memory: Memory | None = None
+        self.pages: Pages | None = None
+        try:
+            self.layout = corefile.scan(corefile.reader(lambda size: os.read(stdin, size)))
+        except corefile.TruncatedCore as e:
+            # Another format, or broken off: what came and what comes is stored as it is.
+            self.head = e.head
+            return
+        self.head = self.layout.head
+        if directory is not None:
+            self.memory = memory.open_memory(directory, self.layout)
+            self.pages = memory.open_pages(directory) if self.memory else None
+
+    @property
+    def source(self) -> pipeline.StreamSource | pipeline.MemorySource:
+        return (
+            pipeline.MemorySource(self.memory)
+            if self.memory
+            else pipeline.StreamSource(self.stdin, len(self.head))
+        )
+
+
+def store_core(core: Core, crash: Crash, config: Config, exe: str, facts: Fields) -> Kept:
+    """Store what may be stored. PycoredumpError or OSError if nothing can be."""
+    directory = store.open_directory(config.directory)
+    try:
+        admitted = _admit(core, crash, config, directory)
+        if admitted.reason:
+            return Kept(reason=admitted.reason)
+        content = _content(crash, config, exe)
+        if not admitted.external:
+            content = content if admitted.journal else "stacks"
+        return _write(core, crash, config, directory, admitted, content, exe, facts)
+    finally:
+        os.close(directory)
+
+
+def _admit(core: Core, crash: Crash, config: Config, directory: int) -> Admission:
+    free, total = _space(directory)
+    size = core.layout.size if core.layout else 0
+    if config.storage == "external" and free - admission.keep_free(config, total) < size:
+        retention.run(directory, config, now=int(time.time()), need=min(size, config.external_size_max))
+        free, total = _space(directory)
+    return admission.admit(crash, config, free=free, total=total)
+
+
+def _space(directory: int) -> tuple[int, int]:
+    space = os.fstatvfs(directory)
+    return space.f_frsize * space.f_bavail, space.f_frsize * space.f_blocks
+
+
+def _content(crash: Crash, config: Config, exe: str) -> str:
+    if config.rate_limit_burst and config.rate_limit_interval:
+        now = int(time.time())
+        stamps = state.stamps(exe or crash.comm, now, keep=config.rate_limit_burst)
+        if not admission.within_rate(stamps, now, config):
+            return "stacks"
+    return admission.content_for(config, exe)
+
+
+def _write(
+    core: Core,
+    crash: Crash,
+    config: Config,
+    directory: int,
+    admitted: Admission,
+    content: str,
+    exe: str,
+    facts: Fields,
+) -> Kept:
+    unnamed = store.Unnamed(directory)
+    try:
+        writer, kept = _fill(core, config, admitted, content, unnamed.fd, facts)
+        if not admitted.external:
+            return kept.replace(reason=f"Storage={config.storage}")
+        problems = _permit(core, crash, exe, unnamed.fd)
+        name = unnamed.link(store.file_name(crash, compressed=writer.compressed))
+        return kept.replace(file=f"{config.directory}/{name}", problems=kept.problems + problems)
+    finally:
+        unnamed.discard()
+
+
+def _fill(
+    core: Core, config: Config, admitted: Admission, content: str, fd: int, facts: Fields
+) -> tuple[archive.Writer, Kept]:
+    limit = _file_max(config, admitted, content)
+    reserve = 2 * len(metadata.frame(facts)) + 8 * KIB
+    kind = archive.Writer if config.compress and not admitted.journal else archive.PlainWriter
+    writer = kind(fd, limit=limit, reserve=reserve)
+    planned = _plan(core, config, content, limit)
+    frame = max(FRAME_MIN, min(plan.FRAME, limit // STEPS & -corefile.PAGE))
+    done = pipeline.store(
+        planned,
+        core.source,
+        writer,
+        level=config.compression_level,
+        workers=os.cpu_count() or 1,
+        frame=frame,
+    )
+    kept = _finish(core, planned, writer, done).replace(content=content, fd=fd, plain=not writer.compressed)
+    before = writer.core_size
+    size = writer.finish(metadata.frame(facts | fields_of(kept)))
+    if size < before and core.layout:
+        # The disk had no room even for the metadata, and gave frames for it.
+        writer.rehead(plan.cut(planned.head, core.layout, size))
+        kept = kept.replace(truncated=True)
+    return writer, kept.replace(size=size, frames=tuple(writer.frames), stored=os.fstat(fd).st_size)
+
+
+def _file_max(config: Config, admitted: Admission, content: str) -> int:
+    """Bytes that the file may have. RLIMIT_CORE, too, is about the file (setrlimit(2)), and this is the file."""
+    if not admitted.external:
+        return min(admitted.memory_max, ANALYSIS_MAX if not admitted.journal else INFINITY)
+    limit = min(admitted.file_max, admitted.memory_max)
+    return min(limit, config.budget) if content == "budget" else limit
+
+
+def _plan(core: Core, config: Config, content: str, limit: int) -> plan.Plan:
+    layout = core.layout
+    if layout is None:
+        return plan.foreign(core.head)
+    if content == "full" and config.locked_memory and _fits(core, layout, limit):
+        return plan.whole(layout, core.pages) if core.memory else plan.stream(layout)
+
+    selection = budget.Selection(layout, core.pages)
+    worth = Worth(layout, core.memory.read if core.memory else _nothing, stack_size=config.stack_size_max)
+    # Compression decides how much fits, and it is not known yet: from memory, everything is offered in order
+    # of worth until the file is full. The stream cannot be read in that order: there the limit counts memory.
+    selection.fill(worth, INFINITY if core.memory else limit, rest=content != "stacks")
+    return budget.shrink(layout, selection, worth, from_stream=core.memory is None)
+
+
+def _nothing(_address: int, _size: int) -> bytes:
+    return b""
+
+
+def _fits(core: Core, layout: Layout, limit: int) -> bool:
+    """Whether the core can be kept as the kernel would write it."""
+    if layout.size <= min(limit, SPARSE_MAX):
+        return True
+    if core.memory is None:
+        return layout.size <= limit
+    touched = budget.touched_size(layout, core.pages, enough=limit)
+    return touched <= limit and (layout.size <= SPARSE_MAX or touched > layout.size // 2)
+
+
+def _finish(core: Core, planned: plan.Plan, writer: archive.Writer, done: Pipeline) -> Kept:
+    """Make what was written a core that says what it lacks."""
+    unreadable = tuple(core.memory.failed) if core.memory else ()
+    kept = Kept(
+        unreadable=unreadable,
+        reason=done.stopped,
+        truncated=bool(done.stopped),
+        from_memory=core.memory is not None,
+        problems=(f"The core is not compressed: {done.problem}",) if done.problem else (),
+    )
+    layout = core.layout
+    if layout is None or not (planned.shrunk or done.stopped):
+        return kept
+
+    size = writer.core_size
+    head = plan.cut(planned.head, layout, size)
+    missing = budget.dropped(layout, budget.present(head, layout), core.pages)
+    note = budget.note(layout, missing)
+    if writer.add_note(note):
+        head = plan.cut(planned.head, layout, size, note=(size, len(note)))
+    writer.rehead(head)
+    return kept.replace(dropped=tuple(missing), truncated=bool(missing))
+
+
+def _permit(core: Core, crash: Crash, exe: str, fd: int) -> tuple[str, ...]:
+    store.set_attributes(fd, store.attributes(crash, exe))
+    if core.layout and crash.uid is not None and admission.may_read(crash, core.layout.auxv):
+        try:
+            store.allow_reading(fd, crash.uid)
+        except OSError as e:
+            return (f"User {crash.uid} cannot be given read access to the core: {e.strerror}",)
+    return ()
+
+
+def fields_of(kept: Kept) -> Fields:
+    """What became of the core, as journal fields."""
+    fields = {
+        "COREDUMP_FILENAME": kept.file,
+        "COREDUMP_TRUNCATED": "1" if kept.truncated else "",
+        "COREDUMP_CONTENT": kept.content if kept.content != "full" else "",
+        "COREDUMP_KEPT_SIZE": str(kept.size) if kept.size else "",
+        "COREDUMP_STORED_SIZE": str(kept.stored) if kept.stored else "",
+        "COREDUMP_DROPPED": "\n".join(f"{start:#x}-{end:#x}" for start, end in kept.dropped),
+        "COREDUMP_UNREADABLE": "\n".join(f"{start:#x}-{start + size:#x}" for start, size in kept.unreadable),
+        "COREDUMP_REASON": kept.reason,
+    }
+    return {name: entry.text(value) for name, value in fields.items() if value}
