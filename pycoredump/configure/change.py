@@ -37,6 +37,7 @@ def apply(root: str, request: Request, kernel: Kernel | None, *, disk: Disk) -> 
     with locked(tree):
         todo = planned(root, request, kernel)
         done: list[str] = []
+        _clean(tree, todo.before, disk)
         if not todo.idle():
             with Transaction(tree, disk) as transaction:
                 done = _carry_out(transaction, todo, kernel)
@@ -49,9 +50,13 @@ def apply(root: str, request: Request, kernel: Kernel | None, *, disk: Disk) -> 
     return done, items
 
 
+def _clean(tree: Tree, before: Changed, disk: Disk) -> None:
+    """Remove what a power cut has left beside the files."""
+    Transaction(tree, disk).clean([record.PATH, *before.files])
+
+
 def _carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:
     transaction.write_record(todo.before.merged(todo.after))
-    transaction.clean(list(todo.before.files))
     transaction.make(todo.made)
     _set_mode(transaction, todo.mode)
     transaction.change(todo.changes)
@@ -130,6 +135,7 @@ def revert(root: str, kernel: Kernel | None, *, disk: Disk) -> list[str]:
     tree = Tree(root)
     with locked(tree):
         todo = unplanned(root)
+        _clean(tree, todo.before, disk)
         if not todo.changes and not todo.before:
             return []
 
@@ -146,7 +152,6 @@ def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> l
     before = todo.before
     if before:
         transaction.write_record(before)
-    transaction.clean(list(before.files))
     done = [f"set {line}" for line in kernel.restore(before.sysctl)] if kernel else []
     transaction.change(todo.changes)
     done += [f"{'removed' if c.after is None else 'restored'} {c.path}" for c in todo.changes]

@@ -66,10 +66,13 @@ class Disk:
             self.sync(os.path.dirname(path))
 
     def mkdir(self, path: str, mode: int) -> None:
-        """A new directory of exactly that mode."""
+        """A new directory of exactly that mode, from its first moment on."""
         self.step("mkdir", path)
-        os.mkdir(path, 0o700)
-        self.chmod(path, mode)
+        umask = os.umask(0)
+        try:
+            os.mkdir(path, mode)
+        finally:
+            os.umask(umask)
         self.sync(os.path.dirname(path))
 
     def rmdir(self, path: str) -> bool:

@@ -43,5 +43,5 @@ def undo(tree: Tree, changed: Changed) -> None:
 
 
 def _ours(tree: Tree) -> list[str]:
-    paths = [f"{place}/{name}" for place in PLACES for name in tree.names(place)]
+    paths = [f"{place}/{name}" for place in PLACES for name in tree.names(place) if name[0] != "."]
     return [path for path in paths if "pycoredump" in path or path.startswith("/etc/pam.d/")]

@@ -1,0 +1,207 @@
+"""The power fails before each single step of apply and of revert: nothing is half written, and a rerun finishes.
+
+PowerCut models a disk: what was written but not synced is lost, empty or kept; an unsynced rename has
+happened or not. test_killed_at_each_system_call does the same with the real process under strace.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import distributions
+import pytest
+
+from pycoredump.configure import change
+from pycoredump.configure.disk import Disk
+from pycoredump.configure.request import Request
+
+HOST = {
+    path: text
+    for path, text in distributions.UNENDED.items()
+    if path.startswith(("/etc/pam.d", "/etc/ssh", "/etc/sec", "/etc/sysctl", "/etc/passwd", "/usr"))
+} | {"/etc/sysctl.conf": "fs.suid_dumpable=0", "/etc/group": distributions.GROUP}
+REQUEST = Request(mode="file")  # touches every kind: files edited, made and removed, directories, a mode
+
+
+class Cut(BaseException):
+    """The power is gone: no handler of Exception runs its course."""
+
+
+class FailingDisk(Disk):
+    """A disk whose power is cut before step number `at`; then what was not synced is lost as `loss` says."""
+
+    def __init__(self, at: int, loss: str) -> None:
+        self.at = at
+        self.loss = loss
+        self.steps = 0
+        self.unsynced_files: list[str] = []
+        self.unsynced_names: list[tuple[str, str, bytes | None]] = []  # directory, path, contents before
+
+    def step(self, what: str, path: str) -> None:
+        self.steps += 1
+        if self.steps < self.at:
+            self._note(what, path)
+            return
+
+        if self.steps == self.at and self.loss != "nothing":
+            self._lose()
+        raise Cut
+
+    def _note(self, what: str, path: str) -> None:
+        if what == "open":
+            self.unsynced_files.append(path)
+        if what in ("open", "rename", "unlink"):
+            before = pathlib.Path(path).read_bytes() if os.path.isfile(path) else None
+            self.unsynced_names.append((os.path.dirname(path), path, before))
+        if what == "fsync":
+            self.unsynced_files = [name for name in self.unsynced_files if name != path]
+            self.unsynced_names = [entry for entry in self.unsynced_names if entry[0] != path]
+
+    def _lose(self) -> None:
+        for path in self.unsynced_files:
+            if os.path.lexists(path):
+                pathlib.Path(path).write_bytes(b"")
+        if self.loss == "contents":
+            return
+        for _, path, before in reversed(self.unsynced_names):
+            if before is None:
+                pathlib.Path(path).unlink(missing_ok=True)
+            else:
+                pathlib.Path(path).write_bytes(before)
+
+
+def steps(root: pathlib.Path, *, revert: bool) -> int:
+    disk = FailingDisk(10**9, "nothing")
+    run(root, disk, revert=revert)
+    return disk.steps
+
+
+def run(root: pathlib.Path, disk: Disk, *, revert: bool) -> None:
+    if revert:
+        change.revert(os.fspath(root), None, disk=disk)
+    else:
+        change.apply(os.fspath(root), REQUEST, None, disk=disk)
+
+
+def cut(root: pathlib.Path, at: int, loss: str, *, revert: bool) -> None:
+    disk = FailingDisk(at, loss)
+    with pytest.raises(Cut):
+        run(root, disk, revert=revert)
+
+
+def contents(root: pathlib.Path) -> dict[str, bytes]:
+    """The files that programs read: what is hidden or below /var/lib is ours alone."""
+    return {
+        name: body
+        for name, (_, body) in distributions.snapshot(root).items()
+        if not os.path.basename(name).startswith(".") and not name.startswith("var/")
+    }
+
+
+def is_old_or_new(now: dict[str, bytes], old: dict[str, bytes], new: dict[str, bytes]) -> bool:
+    for name in now.keys() | old.keys() | new.keys():
+        if now.get(name, b"") not in (old.get(name, b""), new.get(name, b"")):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("loss", ["nothing", "contents", "everything"])
+@pytest.mark.parametrize("revert", [False, True], ids=["apply", "revert"])
+def test_a_power_cut_before_any_step_leaves_each_file_old_or_new(
+    tmp_path: pathlib.Path, loss: str, revert: bool
+) -> None:
+    pristine = distributions.lay(tmp_path / "pristine", HOST)
+    applied = tmp_path / "applied"
+    shutil.copytree(pristine, applied, symlinks=True)
+    count = steps(applied, revert=False)
+    before, after = distributions.snapshot(pristine), distributions.snapshot(applied)
+    if revert:
+        scratch = tmp_path / "scratch"
+        shutil.copytree(applied, scratch, symlinks=True)
+        count = steps(scratch, revert=True)
+    assert count > 30
+    old, new = contents(pristine), contents(applied)
+    for at in range(1, count + 1):
+        root = tmp_path / str(at)
+        shutil.copytree(applied if revert else pristine, root, symlinks=True)
+        cut(root, at, loss, revert=revert)
+        assert is_old_or_new(contents(root), old, new), at
+
+        again = tmp_path / "again"
+        shutil.copytree(root, again, symlinks=True)
+        change.revert(os.fspath(again), None, disk=Disk())
+        assert without_empty(distributions.snapshot(again)) == without_empty(before), at
+        change.apply(os.fspath(root), REQUEST, None, disk=Disk())
+        assert files(distributions.snapshot(root)) == files(after), at
+        change.revert(os.fspath(root), None, disk=Disk())
+        assert without_empty(distributions.snapshot(root)) == without_empty(before), at
+        shutil.rmtree(root)
+        shutil.rmtree(again)
+
+
+def files(snapshot: dict[str, tuple[int, bytes]]) -> dict[str, tuple[int, bytes]]:
+    """All but the record, whose list of directories made may differ after a cut."""
+    return {name: entry for name, entry in snapshot.items() if not name.endswith("configure.json")}
+
+
+def without_empty(snapshot: dict[str, tuple[int, bytes]]) -> dict[str, tuple[int, bytes]]:
+    """Without /var's directories: a cut before the first record, or after it is gone, may leave empty ones."""
+    return {
+        name: entry for name, entry in snapshot.items() if not (name + "/").startswith("var/") or entry[1]
+    }
+
+
+strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+
+
+@strace
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "call", ["write", "fsync", "rename", "unlink", "mkdir", "fchmod", "fchown", "rmdir"]
+)
+def test_killed_at_each_system_call_it_leaves_each_file_old_or_new(
+    tmp_path: pathlib.Path, call: str
+) -> None:
+    pristine = distributions.lay(tmp_path / "pristine", HOST)
+    applied = tmp_path / "applied"
+    shutil.copytree(pristine, applied, symlinks=True)
+    change.apply(os.fspath(applied), REQUEST, None, disk=Disk())
+    before = distributions.snapshot(pristine)
+    old, new = contents(pristine), contents(applied)
+    for verb, start in (("apply", pristine), ("revert", applied)):
+        for number in range(1, 200):
+            root = tmp_path / "root"
+            shutil.copytree(start, root, symlinks=True)
+            survived = run_under_strace(root, verb, call, number)
+            if not survived:
+                assert is_old_or_new(contents(root), old, new), (verb, call, number)
+                change.revert(os.fspath(root), None, disk=Disk())
+                assert without_empty(distributions.snapshot(root)) == without_empty(before), (
+                    verb,
+                    call,
+                    number,
+                )
+            shutil.rmtree(root)
+            if survived:
+                break
+
+
+def run_under_strace(root: pathlib.Path, verb: str, call: str, number: int) -> bool:
+    """Run the program and kill it at its number-th such call; whether it came to its end."""
+    script = "import sys; from pycoredump.configure import main; sys.exit(main.main(sys.argv[1:]))"  # no .pyc writes
+    argv = [verb, "--root", os.fspath(root), *(["--mode", "file"] if verb == "apply" else [])]
+    done = subprocess.run(
+        [
+            *("strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}"),
+            *("-e", f"inject={call}:signal=SIGKILL:when={number}"),
+            *(sys.executable, "-B", "-c", script, *argv),
+        ],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
