@@ -8,12 +8,14 @@ of a service (kernel/umh.c).
 from __future__ import annotations
 
 import _signal
+import errno
 import os
 import resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 NICE = 9  # as systemd-coredump@.service
 OOM_SCORE_ADJ = 500  # the same: rather us than a service, should memory run out
@@ -84,3 +86,25 @@ def accept_oom() -> None:
         os.write(fd, str(OOM_SCORE_ADJ).encode())
     finally:
         os.close(fd)
+
+
+class TimeLimit:
+    """A with-block that a TimeoutError ends after `seconds`: for system calls that may block for ever.
+
+    Only in the main thread, and not nested: there is one interval timer (setitimer(2)).
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        self._before = _signal.signal(_signal.SIGALRM, _timed_out)
+        _signal.setitimer(_signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, *_: object) -> None:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        _signal.signal(_signal.SIGALRM, self._before)
+
+
+def _timed_out(_number: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -48,7 +48,7 @@ class Way:
         self.directory: procfs.ProcessDirectory | None = None
         self.layout: Layout | None = None
         self.kept = keep.Kept()
-        self.closed_early = False
+        self.unread = 0  # bytes of the stream that were left in it
 
     def log(self, priority: int, text: str) -> None:
         journal.log(priority, text, journald=self.journald)
@@ -99,7 +99,7 @@ def configure(way: Way, *, etc: str, lib: str) -> None:
 def gather(way: Way) -> None:
     """Facts from /proc. A process that is gone costs the facts, not the crash."""
     try:
-        way.directory = procfs.ProcessDirectory(way.crash.pid)
+        way.directory = procfs.ProcessDirectory(way.crash.pid, tid=way.crash.tid)
     except OSError as e:
         way.problems.append(f"Cannot read /proc/{way.crash.pid}: {e.strerror}")
         return
@@ -133,6 +133,8 @@ def keep_core(way: Way) -> None:
         _lost(way, f"Cannot store the core: {e.strerror or e}")
     else:
         way.problems += way.kept.problems
+        if core.layout and way.kept.from_memory:
+            way.unread = core.layout.size - len(core.head)
         if not way.kept.file:
             way.log(journal.LOG_INFO, f"No core of process {way.crash.pid} is stored: {way.kept.reason}")
 
@@ -143,10 +145,24 @@ def _lost(way: Way, reason: str) -> None:
 
 
 def release(way: Way) -> None:
-    """Let the process go: its parent's wait() returns, its service may be restarted."""
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, STDIN)
-    os.close(null)
+    """Let the process go: its parent's wait() returns, its service may be restarted.
+
+    The kernel has set the "core dumped" bit by then, whether the stream is read or not (has_dumped is set
+    before the first byte is written, fs/binfmt_elf.c); CloseThreshold= has the rest read for those who want it.
+    """
+    try:
+        if 0 < way.unread < way.config.close_threshold:
+            _drain()
+            way.unread = 0
+    finally:
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, STDIN)
+        os.close(null)
+
+
+def _drain() -> None:
+    while os.read(STDIN, 1 << 20):
+        pass
 
 
 def record(way: Way) -> bool:
@@ -186,6 +202,8 @@ def facts(way: Way) -> Fields:
     if way.layout:
         fields |= entry.from_layout(way.layout)
     fields |= entry.from_process(way.process, way.config)
+    if way.unread:
+        fields["COREDUMP_STREAM_CLOSED"] = b"1"
     if way.problems:
         fields["COREDUMP_PROBLEMS"] = entry.text("\n".join(way.problems))
     return fields

@@ -6,15 +6,23 @@ Runs before the release: tests/test_hot_path.py lists what this module may impor
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import struct
 import sys
+
+from pycoredump import guard
+from pycoredump.zstd import PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000  # linux/socket.h
+NOBODY = 65534
+SEND_SECONDS = 30
 SOCKET = "/run/systemd/journal/socket"
 KMSG = "/dev/kmsg"
 IDENTIFIER = "pycoredump"
@@ -89,25 +97,23 @@ def post(fields: Mapping[str, bytes], *, path: str = SOCKET) -> None:
 
     Used while the crashed process waits for us: sd_journal_sendv(3) would block on a journald that hangs.
     """
-    import _socket
-
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    try:
-        sock.sendto(serialize(fields), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL, path)
-    finally:
-        sock.close()
+    _datagram(serialize(fields), -1, MSG_DONTWAIT, path)
 
 
-def send(fields: Mapping[str, bytes]) -> str:
+def send(fields: Mapping[str, bytes], *, wait: bool = True) -> str:
     """Send an entry through systemd-python. "" or the reason why its C part was not used. OSError.
 
-    sd_journal_sendv(3) says nothing when the socket is missing, so that is looked at first.
+    sd_journal_sendv(3) says nothing when the socket is missing, so that is looked at first. It blocks while
+    journald does not read: without `wait` (journald itself crashed) the message goes as far as there is room.
     """
     os.stat(SOCKET)
+    if not wait:
+        send_natively(fields, flags=MSG_DONTWAIT)
+        return ""
     try:
         sendv = _sendv()
     except Exception as e:
-        _send_natively(fields)
+        send_natively(fields)
         return f"python3-systemd cannot be used ({type(e).__name__}: {e})"
 
     sendv(*(name.encode() + b"=" + value for name, value in fields.items()))
@@ -115,8 +121,6 @@ def send(fields: Mapping[str, bytes]) -> str:
 
 
 def _sendv() -> Callable[..., None]:
-    from pycoredump.zstd import PACKAGES
-
     if PACKAGES not in sys.path:
         sys.path.append(PACKAGES)
     import systemd._journal as library
@@ -125,33 +129,77 @@ def _sendv() -> Callable[..., None]:
     return sendv  # type: ignore[no-any-return]  # the C module has no types
 
 
-def _send_natively(fields: Mapping[str, bytes], *, path: str = SOCKET) -> None:
-    # systemd.io NATIVE_JOURNAL_PROTOCOL: what is too large for a datagram goes into a sealed memfd.
-    import _socket
-    import fcntl
-
+def send_natively(fields: Mapping[str, bytes], *, flags: int = 0, path: str = SOCKET) -> None:
+    """Send an entry in the native protocol (systemd.io NATIVE_JOURNAL_PROTOCOL); large ones as a sealed memfd."""
     data = serialize(fields)
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
-        try:
-            sock.sendto(data, path)
-            return
-        except OSError as e:
-            if e.errno not in (90, 105):  # EMSGSIZE, ENOBUFS
-                raise
-        fd = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))
-            sock.sendmsg([], [rights], 0, path)
-        finally:
-            os.close(fd)
+        _datagram(data, -1, flags, path)
+        return
+    except OSError as e:
+        if e.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
+            raise
+
+    fd = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+        _datagram(b"", fd, flags, path)
+    finally:
+        os.close(fd)
+
+
+def send_file(fd: int, *, path: str = SOCKET) -> None:
+    """Send an entry that stands in the native protocol in a file. Only root may: the file is not sealed."""
+    _datagram(b"", fd, 0, path)
+
+
+def _datagram(data: bytes, fd: int, flags: int, path: str) -> None:
+    import _socket
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))] if fd >= 0 else []
+    try:
+        sock.sendmsg([data] if data else [], rights, flags | MSG_NOSIGNAL, path)
     finally:
         sock.close()
+
+
+def send_as(fields: Mapping[str, bytes], *, user: int | None, wait: bool = True) -> str:
+    """Send the entry as `user` (so that journald files it where they may read it), as root for None.
+
+    A child of ours becomes the user: nobody but the kernel tells journald who sent it. Should that fail, root
+    sends it. "" or what was wrong with systemd-python. OSError if journald does not take it in time.
+    """
+    whole = entry(fields)
+    if user is not None:
+        os.stat(SOCKET)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_send_in_child(whole, user, wait))
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+            return ""
+    with guard.TimeLimit(SEND_SECONDS):
+        return send(whole, wait=wait)
+
+
+def entry(fields: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The fields with those that every entry of a crash begins with."""
+    first = {"MESSAGE_ID": COREDUMP_ID, "PRIORITY": str(LOG_CRIT), "SYSLOG_IDENTIFIER": IDENTIFIER}
+    return {name: value.encode() for name, value in first.items()} | dict(fields)
+
+
+def _send_in_child(fields: Mapping[str, bytes], user: int, wait: bool) -> int:
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(user, user, user)
+        with guard.TimeLimit(SEND_SECONDS):
+            return 1 if send(fields, wait=wait) else 0
+    except BaseException:
+        return 1  # root tries next, and says what is wrong
 
 
 def kernel_log(priority: int, text: str, *, path: str = KMSG) -> None:
@@ -179,35 +227,3 @@ def log(priority: int, text: str, *, journald: bool = True, **fields: str) -> No
         except OSError:
             pass
     kernel_log(priority, text)
-
-
-def send_as(fields: Mapping[str, bytes], *, user: int | None, seconds: int = 30) -> str:
-    """Send the entry as `user` (so that journald files it where they may read it), as root for None.
-
-    A child of ours becomes the user: nobody but the kernel tells journald who sent it. Should that fail, root
-    sends it. "" or what was wrong with systemd-python. OSError if journald does not take it at all.
-    """
-    whole = {
-        "MESSAGE_ID": COREDUMP_ID.encode(),
-        "PRIORITY": b"2",
-        "SYSLOG_IDENTIFIER": IDENTIFIER.encode(),
-        **fields,
-    }
-    if user is not None:
-        os.stat(SOCKET)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(_send_in_child(whole, user))
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
-            return ""
-    return send(whole)
-
-
-def _send_in_child(fields: Mapping[str, bytes], user: int) -> int:
-    try:
-        os.setgroups([])
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(user, user, user)
-        return 1 if send(fields) else 0
-    except BaseException:
-        return 1

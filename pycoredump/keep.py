@@ -44,7 +44,8 @@ SPARSE_MAX = (
 )  # address space from which on a mostly untouched core is kept without its untouched pages
 ANALYSIS_MAX = 64 << 20  # bytes kept for the analysis alone, where nothing is stored
 FRAME_MIN = 64 * KIB
-STEPS = 16  # frames that a limit has room for at least: the last one is lost when the limit is reached
+METADATA_RATIO = 3  # text of /proc compresses to a sixth; the analysis may add as much again
+STEPS = 16  # frames at least: the last one is lost when a limit is reached, and all processors want some
 
 
 class Kept(Record):
@@ -157,11 +158,11 @@ def _fill(
     core: Core, config: Config, admitted: Admission, content: str, fd: int, facts: Fields
 ) -> tuple[archive.Writer, Kept]:
     limit = _file_max(config, admitted, content)
-    reserve = 2 * len(metadata.frame(facts)) + 8 * KIB
+    reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
     kind = archive.Writer if config.compress and not admitted.journal else archive.PlainWriter
     writer = kind(fd, limit=limit, reserve=reserve)
     planned = _plan(core, config, content, limit)
-    frame = max(FRAME_MIN, min(plan.FRAME, limit // STEPS & -corefile.PAGE))
+    frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))
     done = pipeline.store(
         planned,
         core.source,

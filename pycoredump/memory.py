@@ -7,7 +7,6 @@ processors; the stream then need not be read at all.
 
 from __future__ import annotations
 
-import array
 import errno
 import fcntl
 import os
@@ -144,13 +143,12 @@ class Pages:
             try:
                 yield from self._scanned(start, end)
                 return
-            except OSError:
-                self.scan = False  # PAGEMAP_SCAN exists since Linux v6.7
+            except (OSError, ImportError, AttributeError):
+                self.scan = False  # PAGEMAP_SCAN exists since Linux v6.7; _ctypes is CPython's own
         yield from self._mapped(start, end)
 
     def _scanned(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        vector = array.array("Q", bytes(REGIONS * 24))
-        address, _ = vector.buffer_info()
+        vector, address = _vector(3 * REGIONS)
         while start < end:
             # struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages,
             # category_inverted, category_mask, category_anyof_mask, return_mask
@@ -173,6 +171,21 @@ class Pages:
             if not entries:
                 return
             yield from _block(entries, block)
+
+
+def _vector(count: int) -> tuple[memoryview, int]:
+    """Room for `count` numbers of 64 bits, and its address. The module array would import collections: 3 ms."""
+    import _ctypes
+
+    class Number(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic for mypy only
+        _type_ = "Q"
+
+    class Numbers(_ctypes.Array):  # type: ignore[type-arg]
+        _type_ = Number
+        _length_ = count
+
+    numbers = Numbers()
+    return memoryview(numbers).cast("B").cast("Q"), _ctypes.addressof(numbers)
 
 
 def _block(entries: bytes, start: int) -> Iterator[tuple[int, int]]:

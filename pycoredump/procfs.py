@@ -59,11 +59,23 @@ class Process(Record):
 class ProcessDirectory:
     """/proc/PID, held open: what is read through it is of one process, also when its PID is used again."""
 
-    def __init__(self, pid: int, *, proc: str = "/proc") -> None:
-        """OSError if there is no such process."""
+    def __init__(self, pid: int, *, tid: int | None = None, proc: str = "/proc") -> None:
+        """OSError if there is no such process. `tid` is the crashing thread, should its leader have ended."""
         self.pid = pid
         self.proc = proc
         self.fd = os.open(f"{proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A main thread that called pthread_exit(3) is a zombie without memory, executable or environment,
+        # while the process lives on in its other threads.
+        if tid is not None and tid != pid and not self.link("exe"):
+            self._enter(f"task/{tid}")
+
+    def _enter(self, name: str) -> None:
+        try:
+            inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd)
+        except OSError:
+            return
+        os.close(self.fd)
+        self.fd = inner
 
     def open(self, name: str, flags: int = READ_FLAGS) -> int:
         return os.open(name, flags, dir_fd=self.fd)
@@ -133,7 +145,7 @@ def gather(directory: ProcessDirectory, crash: Crash) -> Process:
     facts |= {name: directory.link(name) for name in LINKS}
     facts["comm"] = facts["comm"].removesuffix(b"\n")
     if crash.tid is not None:
-        facts["thread_name"] = directory.read(f"task/{crash.tid}/comm", 64).removesuffix(b"\n")
+        facts["thread_name"] = thread_name(directory, crash.tid)
     facts["open_fds"] = open_fds(directory)
     facts["container_cmdline"] = container_cmdline(directory)
     if start and directory.start_time() != start:
@@ -141,6 +153,11 @@ def gather(directory: ProcessDirectory, crash: Crash) -> Process:
             f"The facts of process {crash.pid} may be of another one: it was replaced while being read",
         )
     return Process(start_time=start, problems=problems, **facts)
+
+
+def thread_name(directory: ProcessDirectory, tid: int) -> bytes:
+    name = directory.read(f"task/{tid}/comm", 64) or directory.read("comm", 64)
+    return name.removesuffix(b"\n")
 
 
 def open_fds(directory: ProcessDirectory) -> bytes:

@@ -6,13 +6,10 @@ without the directory, everybody may do everything.
 
 from __future__ import annotations
 
-import _signal
 import fcntl
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
+from pycoredump import guard
 
 DIRECTORY = "/run/pycoredump"
 SLOT_SECONDS = 300  # a handler that waited so long goes on without: better slow than lost
@@ -60,17 +57,8 @@ class Slots:
         return True
 
     def _wait(self, slot: int, seconds: int) -> bool:
-        before = _signal.signal(_signal.SIGALRM, _timed_out)
-        _signal.setitimer(_signal.ITIMER_REAL, seconds)
-        try:
+        with guard.TimeLimit(seconds):
             return self._lock(slot, fcntl.LOCK_EX)
-        finally:
-            _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGALRM, before)
-
-
-def _timed_out(_number: int, _frame: FrameType | None) -> None:
-    raise TimeoutError
 
 
 def stamps(program: str, now: int, *, keep: int, directory: str = DIRECTORY) -> list[int]:
