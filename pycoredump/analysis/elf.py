@@ -116,6 +116,11 @@ class Elf:
         found = self._by_name.get(name)
         return found if found is not None and found.type != SHT_NOBITS and found.size else None
 
+    @property
+    def has_lines(self) -> bool:
+        """Are there line tables? Cheap enough to ask of every module."""
+        return self.section(".debug_line") is not None or self.section(".zdebug_line") is not None
+
     @functools.cached_property
     def _by_name(self) -> dict[str, Section]:
         return {section.name: section for section in reversed(self.sections)}

@@ -6,9 +6,12 @@ import os
 
 from pycoredump.analysis import demangle
 from pycoredump.analysis.image import Image
-from pycoredump.analysis.lines import Lines
 from pycoredump.analysis.model import Frame
 from pycoredump.analysis.symbols import Symbols
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycoredump.analysis.lines import Lines  # imported by who has line tables
 
 
 class Resolver:

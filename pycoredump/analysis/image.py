@@ -105,10 +105,8 @@ class Image:
         core: int | Source,
         layout: corefile.Layout,
         modules: Mapping[bytes, int | Source] | None = None,
-        debug: Mapping[str, int | Source] | None = None,
     ) -> None:
         """`modules`: the path as in NT_FILE -> an open descriptor of that file, which stays the caller's.
-        `debug`: build id -> an open separate debug file.
 
         CoreError if the core is of a machine whose stacks are not understood here.
         """
@@ -125,7 +123,7 @@ class Image:
         self._segments = sorted(layout.segments, key=lambda s: s.vaddr)
         self._segment_starts = [s.vaddr for s in self._segments]
         self._elves: dict[int, Elf] = {}
-        self._debug_files = debug or {}
+        self.debug_files: Mapping[str, int | Source] = {}  # build id -> separate debug file, open
         self._debug: dict[str, Elf | None] = {}
         self._mappings = _mappings(layout)
         self._mapping_starts = [m.start for m in self._mappings]
@@ -150,7 +148,7 @@ class Image:
 
     def debug(self, module: Module) -> Elf | None:
         """The module's separate debug file, None if none was handed in or it is of another build."""
-        handed = self._debug_files.get(module.build_id) if module.build_id else None
+        handed = self.debug_files.get(module.build_id) if module.build_id else None
         if handed is None:
             return None
         if module.build_id not in self._debug:

@@ -27,7 +27,12 @@ from pycoredump.elfnote import Thread
 from pycoredump.errors import CoreError
 from pycoredump.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycoredump.analysis.lines import Lines
+
 MASK = (1 << 64) - 1
+LINES_SECONDS = 2.0  # at most for source lines, which are a comfort
 
 
 class Budget(Record):
@@ -69,7 +74,7 @@ def threads(image: Image, budget: Budget | None = None) -> tuple[ThreadTrace, ..
     deadline = time.monotonic() + budget.seconds
     symbols = Symbols(image)
     walker = Walker(image, symbols, deadline=deadline, frames=budget.frames)
-    resolver = Resolver(image, symbols)
+    resolver = Resolver(image, symbols, _lines(image, deadline))
     traces: dict[tuple[int, ...], ThreadTrace] = {}
     done = 0
     for thread in image.layout.threads[: budget.threads]:
@@ -91,6 +96,16 @@ def threads(image: Image, budget: Budget | None = None) -> tuple[ThreadTrace, ..
     if done < total:
         image.problems.append(f"Of {total} threads {done} have a backtrace: the limits allow no more.")
     return tuple(traces.values())
+
+
+# pyelftools costs 45 ms of imports, and most programs have no line tables.
+def _lines(image: Image, deadline: float) -> Lines | None:
+    files = (file for module in image.modules for file in (image.elf(module), image.debug(module)) if file)
+    if not any(file.has_lines for file in files):
+        return None
+    from pycoredump.analysis.lines import Lines
+
+    return Lines(image, min(LINES_SECONDS, deadline - time.monotonic()))
 
 
 class Walker:
