@@ -17,8 +17,22 @@ from pycoredump.memory import Memory, ProcessGone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from pycoredump.plan import Job, Plan
+
+    class Source(Protocol):
+        """Where the bytes of a core come from."""
+
+        failed: list[tuple[int, int]]  # (address, bytes) that could not be read
+
+        @property
+        def sequential(self) -> bool:
+            """Whether it can be read in its own order only."""
+
+        def fill(self, buffer: memoryview, where: int) -> int:
+            """Fill the buffer from an address (or offset); the bytes that came."""
+
 
 ENDED = "The process went away, or its core ended, while it was read"
 WORKERS_MAX = 4  # about 8 MiB each; more processors are left to those who do the work of the host
@@ -65,10 +79,7 @@ class MemorySource:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-
-    @property
-    def failed(self) -> list[tuple[int, int]]:
-        return self.memory.failed
+        self.failed = memory.failed
 
     def fill(self, buffer: memoryview, where: int) -> int:
         try:
@@ -84,7 +95,7 @@ class Pipeline:
     def __init__(
         self,
         jobs: Iterator[Job],
-        source: StreamSource | MemorySource,
+        source: Source,
         writer: Writer,
         *,
         level: int,
@@ -199,7 +210,7 @@ class Pipeline:
 
 def store(
     planned: Plan,
-    source: StreamSource | MemorySource,
+    source: Source,
     writer: Writer,
     *,
     level: int,

@@ -40,7 +40,7 @@ def apply(root: str, request: Request, kernel: Kernel | None, *, disk: Disk) -> 
         _clean(tree, todo.before, disk)
         if not todo.idle():
             with Transaction(tree, disk) as transaction:
-                done = _carry_out(transaction, todo, kernel)
+                done = carry_out(transaction, todo, kernel)
                 items = _verify(root, request, kernel, todo)
                 _finish_record(transaction, todo.after)
         else:
@@ -55,7 +55,8 @@ def _clean(tree: Tree, before: Changed, disk: Disk) -> None:
     Transaction(tree, disk).clean([record.PATH, *before.files])
 
 
-def _carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:
+def carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:
+    """Every step of the plan, each with its way back; what was done."""
     transaction.write_record(todo.before.merged(todo.after))
     transaction.make(todo.made)
     _set_mode(transaction, todo.mode)
@@ -82,8 +83,7 @@ def _set_mode(transaction: Transaction, mode: int | None) -> None:
         transaction.on_failure(lambda: transaction.disk.rmdir(real))
         transaction.disk.mkdir(real, mode)
     elif before is not None:
-        transaction.on_failure(lambda: transaction.disk.chmod(real, before))
-        transaction.disk.chmod(real, mode)
+        transaction.set_mode(real, mode)
 
 
 def _verify(root: str, request: Request, kernel: Kernel | None, todo: Plan) -> list[Item]:
@@ -169,9 +169,9 @@ def _close_directory(transaction: Transaction, before: Changed) -> list[str]:
 
     real = transaction.tree.real(directory.PATH)
     mode = before.modes[directory.PATH]
-    if mode is None and transaction.disk.rmdir(real):
+    if mode is None and transaction.remove_directory(real):
         return [f"removed {directory.PATH}"]
 
     mode = directory.CLOSED if mode is None else mode
-    transaction.disk.chmod(real, mode)
+    transaction.set_mode(real, mode)
     return [f"set the mode of {directory.PATH} to {mode:04o}"]

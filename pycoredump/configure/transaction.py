@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import stat
 from collections.abc import Callable, Iterator
 
 from pycoredump.configure import record
@@ -132,8 +133,20 @@ class Transaction:
         """Remove directories of ours that are empty now, children first."""
         for directory in reversed(directories):
             real = self.tree.real(directory)
-            if os.path.isdir(real) and self.disk.rmdir(real):
-                self.on_failure(functools.partial(self.disk.mkdir, real, DIRECTORY_MODE))
+            if os.path.isdir(real):
+                self.remove_directory(real)
+
+    def remove_directory(self, real: str) -> bool:
+        """Remove a directory of the host unless something is in it; says whether it is gone."""
+        mode = stat.S_IMODE(os.stat(real).st_mode)
+        self.on_failure(lambda: None if os.path.isdir(real) else self.disk.mkdir(real, mode))
+        return self.disk.rmdir(real)
+
+    def set_mode(self, real: str, mode: int) -> None:
+        """Change the mode of a directory of the host."""
+        before = stat.S_IMODE(os.stat(real).st_mode)
+        self.on_failure(lambda: self.disk.chmod(real, before))
+        self.disk.chmod(real, mode)
 
     def clean(self, paths: list[str]) -> None:
         """Remove what a power cut has left beside the files."""

@@ -1,0 +1,101 @@
+"""A smaller core out of a stored one: for the analysis, and to attach to a bug report. The same plan as in the handler.
+
+Used after the release and by the tools.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+
+from pycoredump import budget, corefile, pipeline, plan
+from pycoredump.archive import PlainWriter
+from pycoredump.corefile import Layout
+from pycoredump.errors import CoreError
+from pycoredump.reader import Archive
+from pycoredump.values import KIB, MIB
+from pycoredump.worth import Worth
+
+MINICORE = 16 * MIB  # bytes: enough for the stacks of some hundred threads
+STACK_SIZE = 256 * KIB
+INFINITE = 1 << 62
+
+
+class StoredCore:
+    """The memory of the dead process as an archive still has it."""
+
+    sequential = False
+
+    def __init__(self, archive: Archive) -> None:
+        """CoreError if the archive holds no core that we understand; ArchiveError if it is damaged."""
+        self.archive = archive
+        self.failed: list[tuple[int, int]] = []
+        at = 0
+
+        def read(size: int) -> bytes:
+            nonlocal at
+            part = archive.read(at, size)
+            at += len(part)
+            return part
+
+        self.layout: Layout = corefile.scan(read)
+        self._segments = sorted((s for s in self.layout.segments if s.filesz), key=lambda s: s.vaddr)
+        self._starts = [s.vaddr for s in self._segments]
+
+    def read(self, address: int, size: int) -> bytes:
+        """At most `size` bytes; fewer where the core ends or has a gap."""
+        parts = []
+        while size > 0:
+            at = bisect.bisect_right(self._starts, address) - 1
+            if at < 0:
+                break
+            segment = self._segments[at]
+            inside = address - segment.vaddr
+            if inside >= segment.filesz:
+                break
+            part = self.archive.read(segment.offset + inside, min(size, segment.filesz - inside))
+            if not part:
+                break
+            parts.append(part)
+            address, size = address + len(part), size - len(part)
+        return b"".join(parts)
+
+    def fill(self, buffer: memoryview, where: int) -> int:
+        """As the other sources of the pipeline: bytes that came."""
+        part = self.read(where, len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def small_core(
+    core: StoredCore, fd: int, *, limit: int, rest: bool = True, stack_size: int = STACK_SIZE
+) -> int:
+    """Write a plain ELF core of about `limit` bytes of memory to a seekable descriptor. Its size in bytes."""
+    selection = budget.Selection(core.layout, None)
+    worth = Worth(core.layout, core.read, stack_size=stack_size)
+    selection.fill(worth, limit, rest=rest)
+    planned = budget.shrink(core.layout, selection, worth)
+    writer = PlainWriter(fd, limit=INFINITE)
+    pipeline.store(planned, core, writer, level=1, workers=1)
+    size = writer.core_size
+    head = plan.cut(planned.head, core.layout, size)
+    note = budget.note(core.layout, budget.dropped(core.layout, budget.present(head, core.layout), None))
+    if writer.add_note(note):
+        head = plan.cut(planned.head, core.layout, size, note=(size, len(note)))
+    writer.rehead(head)
+    os.ftruncate(fd, writer.core_size)
+    return writer.core_size
+
+
+def minicore(archive: Archive, *, limit: int = MINICORE) -> int:
+    """A memfd with what the analysis needs: stacks, modules' pages, thread blocks. CoreError, ArchiveError, OSError."""
+    fd = os.memfd_create("minicore", os.MFD_CLOEXEC)
+    try:
+        core = StoredCore(archive)
+        if not core.layout.threads:
+            raise CoreError("The core names no thread")
+        small_core(core, fd, limit=limit, rest=False)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
