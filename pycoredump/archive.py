@@ -33,17 +33,15 @@ class Writer:
         self.limit = max(limit - reserve, limit // 2)
         self.frames: list[tuple[int, int]] = []  # (bytes in the file, bytes of the core)
         self.written = 0  # bytes in the file
+        self.core_size = 0  # bytes of the core that are in it
         self.head_size = 0
-
-    @property
-    def core_size(self) -> int:
-        """Bytes of the core that are in the file."""
-        return sum(size for _, size in self.frames)
 
     def head(self, data: bytes) -> None:
         """ELF header and program headers, stored so that rehead() can replace them in place."""
         self.head_size = len(data)
-        self._append(zstd.fixed(data), len(data))
+        frame = zstd.fixed(data)
+        _write_at(self.fd, frame, self.end)
+        self._count(len(frame), len(data))
 
     def rehead(self, data: bytes) -> None:
         if len(data) != self.head_size:
@@ -55,12 +53,13 @@ class Writer:
         if self.written + len(frame) > self.limit:
             raise Full(f"The limit of {self.limit} bytes is reached")
         try:
-            self._append(frame, size)
+            _write_at(self.fd, frame, self.end)
         except OSError as e:
-            os.ftruncate(self.fd, self.written)
+            os.ftruncate(self.fd, self.end)
             if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             raise Full(f"No room for more: {e.strerror}") from None
+        self._count(len(frame), size)
 
     def zeros(self, size: int) -> None:
         self.append(zstd.zeros(size), size)
@@ -91,14 +90,20 @@ class Writer:
                 os.ftruncate(self.fd, self.written)
                 if e.errno not in (errno.ENOSPC, errno.EDQUOT) or len(self.frames) <= 2:
                     raise
-                compressed, _ = self.frames.pop()
+                compressed, size = self.frames.pop()
                 self.written -= compressed
+                self.core_size -= size
                 os.ftruncate(self.fd, self.written)
 
-    def _append(self, frame: bytes, size: int) -> None:
-        _write_at(self.fd, frame, self.written)
-        self.written += len(frame)
-        self.frames.append((len(frame), size))
+    @property
+    def end(self) -> int:
+        """Where in the file the next frame goes."""
+        return self.written
+
+    def _count(self, written: int, size: int) -> None:
+        self.written += written
+        self.core_size += size
+        self.frames.append((written, size))
 
 
 class PlainWriter(Writer):
@@ -106,35 +111,30 @@ class PlainWriter(Writer):
 
     compressed = False
 
+    def __init__(self, fd: int, *, limit: int, reserve: int = 0, base: int = 0) -> None:
+        """`base`: where in the file the core begins."""
+        super().__init__(fd, limit=limit, reserve=reserve)
+        self.base = base
+
     def head(self, data: bytes) -> None:
         self.head_size = len(data)
         self.append(data, len(data))
 
     def rehead(self, data: bytes) -> None:
-        _write_at(self.fd, data, 0)
-
-    def append(self, frame: bytes, size: int) -> None:
-        if self.written + len(frame) > self.limit:
-            raise Full(f"The limit of {self.limit} bytes is reached")
-        try:
-            _write_at(self.fd, frame, self.core_size)
-        except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            os.ftruncate(self.fd, self.core_size)
-            raise Full(f"No room for more: {e.strerror}") from None
-        self.written += len(frame)
-        self.frames.append((len(frame), size))
+        _write_at(self.fd, data, self.base)
 
     def zeros(self, size: int) -> None:
-        self.frames.append((0, size))
+        self._count(0, size)
+
+    @property
+    def end(self) -> int:
+        return self.base + self.core_size
 
     def finish(self, metadata: bytes) -> int:
-        size = self.core_size
         tail = zstd.skippable(zstd.METADATA, metadata) + zstd.seek_table([(8 + len(metadata), 0)])
-        os.ftruncate(self.fd, size)
-        _write_at(self.fd, tail, size)
-        return size
+        os.ftruncate(self.fd, self.end)
+        _write_at(self.fd, tail, self.end)
+        return self.core_size
 
 
 def append_metadata(fd: int, metadata: bytes, entries: list[tuple[int, int]]) -> None:

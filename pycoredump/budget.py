@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 RANGES_MAX = 65000  # with the two notes still below PN_XNUM
+KERNEL = 1 << 63
 GAP = 1 << 20  # untouched memory below this between two touched stretches stays with them, as zeros
-NT_DROPPED = 1  # our note: pairs (start, end) of what was left out
+NT_DROPPED = 0x50594344  # our note; no type that readers know, as some go by the type alone: pairs (start, end) of what was left out
 NOTE_NAME = b"pycoredump"
 DROPPED_MAX = 65536  # pairs in the note
 
@@ -198,6 +199,8 @@ def dropped(layout: Layout, kept: Intervals, pages: Pages | None) -> list[Range]
     selection = Selection(layout, pages)
     found: list[Range] = []
     for segment in sorted(layout.segments, key=lambda s: s.vaddr):
+        if segment.vaddr >= KERNEL:
+            continue  # vsyscall: not the process's, and zeros in every core
         for low, high in kept.missing(segment.vaddr, segment.vaddr + segment.filesz):
             part = corefile.Segment((PT_LOAD, segment.flags, 0, low, 0, high - low, high - low, 0))
             found += selection.touched(part)

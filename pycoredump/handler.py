@@ -135,7 +135,7 @@ def keep_core(way: Way) -> None:
         way.problems += way.kept.problems
         if core.layout and way.kept.from_memory:
             way.unread = core.layout.size - len(core.head)
-        if not way.kept.file:
+        if way.kept.reason and not way.kept.file:
             way.log(journal.LOG_INFO, f"No core of process {way.crash.pid} is stored: {way.kept.reason}")
 
 
@@ -168,7 +168,7 @@ def _drain() -> None:
 def record(way: Way) -> bool:
     """The entry, with everything. Whether it, or at least the archive or the kernel log, holds the crash."""
     fields = facts(way) | keep.fields_of(way.kept)
-    fields["MESSAGE"] = entry.text(entry.summary(fields, dumped=bool(way.kept.file)))
+    fields["MESSAGE"] = entry.text(entry.summary(fields, dumped=bool(way.kept.file) or way.kept.journal))
     try:
         problem = journal.send_as(
             fields, user=way.crash.uid if admission.is_regular_user(way.crash.uid) else None
@@ -183,9 +183,17 @@ def record(way: Way) -> bool:
     return True
 
 
+def _send(way: Way, fields: Fields) -> str:
+    if way.kept.journal:
+        journal.send_file(way.kept.fd, way.kept.size, fields)
+        return ""
+    user = way.crash.uid if admission.is_regular_user(way.crash.uid) else None
+    return journal.send_as(fields, user=user, wait=way.journald)
+
+
 def tidy(way: Way) -> None:
     """Remove what is too much; never the file just written."""
-    if way.kept.fd < 0:
+    if not way.kept.file:
         return
     inode = os.fstat(way.kept.fd).st_ino
     try:

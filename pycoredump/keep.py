@@ -14,6 +14,7 @@ from pycoredump import (
     budget,
     corefile,
     entry,
+    journal,
     memory,
     metadata,
     pipeline,
@@ -53,7 +54,8 @@ class Kept(Record):
 
     file: str = ""  # absolute path of the archive, "" if there is none
     fd: int = -1  # where the core is, also if it has no name
-    plain: bool = False
+    plain: bool = False  # the core as it is, not in frames
+    journal: bool = False  # it stands in `fd` for the entry itself, behind journal.CORE_AT bytes
     size: int = 0  # bytes of the core that are kept
     stored: int = 0  # bytes of the archive
     frames: tuple[tuple[int, int], ...] = ()
@@ -146,7 +148,7 @@ def _write(
     try:
         writer, kept = _fill(core, config, admitted, content, unnamed.fd, facts)
         if not admitted.external:
-            return kept.replace(reason=f"Storage={config.storage}")
+            return kept if admitted.journal else Kept(fd=kept.fd, reason="Storage=none", problems=kept.problems)
         problems = _permit(core, crash, exe, unnamed.fd)
         name = unnamed.link(store.file_name(crash, compressed=writer.compressed))
         return kept.replace(file=f"{config.directory}/{name}", problems=kept.problems + problems)
@@ -159,8 +161,13 @@ def _fill(
 ) -> tuple[archive.Writer, Kept]:
     limit = _file_max(config, admitted, content)
     reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
-    kind = archive.Writer if config.compress and not admitted.journal else archive.PlainWriter
-    writer = kind(fd, limit=limit, reserve=reserve)
+    writer: archive.Writer
+    if admitted.journal:
+        writer = archive.PlainWriter(fd, limit=limit, base=journal.CORE_AT)
+    else:
+        writer = (archive.Writer if config.compress else archive.PlainWriter)(
+            fd, limit=limit, reserve=reserve
+        )
     planned = _plan(core, config, content, limit)
     frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))
     done = pipeline.store(
@@ -172,6 +179,10 @@ def _fill(
         frame=frame,
     )
     kept = _finish(core, planned, writer, done).replace(content=content, fd=fd, plain=not writer.compressed)
+    if admitted.journal:
+        os.ftruncate(fd, writer.end)  # untouched memory at the very end is a hole that nobody wrote
+        return writer, kept.replace(size=writer.core_size, journal=True)
+
     before = writer.core_size
     size = writer.finish(metadata.frame(facts | fields_of(kept)))
     if size < before and core.layout:

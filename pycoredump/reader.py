@@ -40,12 +40,16 @@ class Frame(Record):
 class Archive:
     """An archive, or any core: plain, or a .zst file without our tail (then only stream() and metadata {})."""
 
-    def __init__(self, fd: int, *, name: str = "archive") -> None:
-        """Takes a readable descriptor, which stays the caller's. ArchiveError if the file is neither."""
+    def __init__(self, fd: int, *, name: str = "archive", base: int = 0) -> None:
+        """Takes a readable descriptor, which stays the caller's. ArchiveError if the file is neither.
+
+        `base`: where in the file a plain core begins.
+        """
         self.fd = fd
         self.name = name
+        self.base = base
         self.size = os.fstat(fd).st_size
-        begin = os.pread(fd, 4, 0)
+        begin = os.pread(fd, 4, base)
         self.plain = begin == b"\x7fELF"
         if not self.plain and begin != zstd.MAGIC and not _is_skippable(begin):
             raise ArchiveError(f"{name} is neither an archive nor a core", hint="Archives end in .zst.")
@@ -63,7 +67,7 @@ class Archive:
     def core_size(self) -> int:
         """Bytes of the core in it; 0 if only decompressing it tells."""
         if self.plain:
-            return self.frames[0].at if self.frames else self.size
+            return (self.frames[0].at if self.frames else self.size) - self.base
         return self._data[-1].start + self._data[-1].length if self._data else 0
 
     @property
@@ -82,7 +86,7 @@ class Archive:
             raise ArchiveError(f"{self.name} has no seek table", hint="Decompress it first: zstd -d.")
         size = max(0, min(size, self.core_size - start))
         if self.plain:
-            return _pread(self.fd, size, start)
+            return _pread(self.fd, size, self.base + start)
 
         parts = []
         at = bisect.bisect_right(self._starts, start) - 1
@@ -98,7 +102,7 @@ class Archive:
         """The core from its start: bytes, or a number for so many zeros. ArchiveError if it is damaged."""
         if self.plain:
             for at in range(0, self.core_size, CHUNK):
-                yield _pread(self.fd, min(CHUNK, self.core_size - at), at)
+                yield _pread(self.fd, min(CHUNK, self.core_size - at), self.base + at)
         elif not self._data:
             yield from self._decompressed()
         for frame in self._data:
