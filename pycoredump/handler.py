@@ -170,9 +170,7 @@ def record(way: Way) -> bool:
     fields = facts(way) | keep.fields_of(way.kept)
     fields["MESSAGE"] = entry.text(entry.summary(fields, dumped=bool(way.kept.file) or way.kept.journal))
     try:
-        problem = journal.send_as(
-            fields, user=way.crash.uid if admission.is_regular_user(way.crash.uid) else None
-        )
+        problem = _send(way, fields)
     except OSError as e:
         where = f", core in {way.kept.file}" if way.kept.file else ""
         text = fields["MESSAGE"].decode("utf-8", "backslashreplace")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000  # linux/socket.h
 NOBODY = 65534
 SEND_SECONDS = 30
+SENT, NOT_SENT, SENT_NATIVELY = range(3)  # exit status of the child that sends as the crashed user
 SOCKET = "/run/systemd/journal/socket"
 KMSG = "/dev/kmsg"
 IDENTIFIER = "pycoredump"
@@ -192,8 +193,9 @@ def send_as(fields: Mapping[str, bytes], *, user: int | None, wait: bool = True)
         pid = os.fork()
         if pid == 0:
             os._exit(_send_in_child(whole, user, wait))
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
-            return ""
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code in (SENT, SENT_NATIVELY):
+            return "" if code == SENT else "python3-systemd cannot be used"
     with guard.TimeLimit(SEND_SECONDS):
         return send(whole, wait=wait)
 
@@ -210,9 +212,9 @@ def _send_in_child(fields: Mapping[str, bytes], user: int, wait: bool) -> int:
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(user, user, user)
         with guard.TimeLimit(SEND_SECONDS):
-            return 1 if send(fields, wait=wait) else 0
+            return SENT_NATIVELY if send(fields, wait=wait) else SENT
     except BaseException:
-        return 1  # root tries next, and says what is wrong
+        return NOT_SENT  # root tries next, and says what is wrong
 
 
 def kernel_log(priority: int, text: str, *, path: str = KMSG) -> None:
