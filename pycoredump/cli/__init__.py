@@ -1,0 +1,1 @@
+"""pycoredumpctl(1): one module for each verb; only these print."""

@@ -1,0 +1,107 @@
+"""pycoredumpctl debug: the core in gdb, lldb or another debugger that takes their arguments."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+from pycoredump.cli import core, dump, info, options, screen, search
+from pycoredump.cli.incident import Incident
+from pycoredump.cli.incidents import Incidents
+from pycoredump.cli.screen import Style
+from pycoredump.errors import ArgumentError, PycoredumpError
+
+TEMPORARY = "/var/tmp"  # as coredumpctl: /tmp is memory on many hosts
+
+
+def run(command: options.Command) -> int:
+    """The debugger's exit status. NothingFound, NoCore."""
+    one, found = search.newest(command)
+    debugger = _debugger(command)
+    exe = executable(one, root=found.place.root)
+    if not command.has("quiet"):
+        for line in info.text(one, found, Style(colour=screen.wants_colour(tty=sys.stdout.isatty()))):
+            print(line)
+        print(flush=True)
+
+    path, temporary = _core_file(one, found)
+    try:
+        return start([*debugger, *_settings(debugger, one, found), exe, "-c", path])
+    finally:
+        if temporary:
+            os.unlink(path)
+
+
+def _debugger(command: options.Command) -> list[str]:
+    program = command.get("debugger") or os.environ.get("SYSTEMD_DEBUGGER") or "gdb"
+    try:
+        words = [*shlex.split(program), *shlex.split(command.get("debugger-arguments"))]
+    except ValueError as e:
+        raise ArgumentError(f"--debugger-arguments= cannot be split into words: {e}") from None
+    if not words or not shutil.which(words[0]):
+        raise ArgumentError(
+            f"No debugger {program!r}", hint="Install gdb, or name another one by --debugger=."
+        )
+    return words
+
+
+def executable(one: Incident, *, root: str = "") -> str:
+    """The program's file. PycoredumpError if it is not there, or is not the one that crashed."""
+    exe = one.get("COREDUMP_EXE")
+    if not exe.startswith("/"):
+        raise PycoredumpError(
+            "The executable of the crash is not known", hint="Dump the core, and name it to gdb."
+        )
+    if exe.endswith(" (deleted)") or not os.path.isfile(f"{root}{exe}"):
+        raise PycoredumpError(
+            f"The executable {root}{exe} is gone",
+            hint="Install the program again, or dump the core and use debuginfod.",
+        )
+    return f"{root}{exe}"
+
+
+def _settings(debugger: list[str], one: Incident, found: Incidents) -> list[str]:
+    """Where the debugger finds the crash's files, and whether it may ask a debuginfod server."""
+    name = os.path.basename(debugger[0])
+    sysroot = found.place.root or one.get("COREDUMP_ROOT").rstrip("/")
+    if not (sysroot and os.path.isdir(sysroot)):
+        sysroot = ""
+    if "gdb" in name:
+        settings = ["-iex", f"set sysroot {sysroot}"] if sysroot else []
+        return (
+            [*settings, "-iex", "set debuginfod enabled on"]
+            if os.environ.get("DEBUGINFOD_URLS")
+            else settings
+        )
+    if "lldb" in name and sysroot:
+        return ["-O", f"platform select --sysroot {shlex.quote(sysroot)} host"]
+    return []
+
+
+def _core_file(one: Incident, found: Incidents) -> tuple[str, bool]:
+    """A file that a debugger can read, and whether it is to be removed: plain cores are read where they are."""
+    with core.opened(one, found) as archive:
+        if archive.plain and os.path.isabs(archive.name):
+            return archive.name, False
+        if archive.plain and os.path.exists(archive.name):
+            return os.path.abspath(archive.name), False
+    return dump.to_temporary(one, found, TEMPORARY), True
+
+
+def start(command: list[str]) -> int:
+    """Run the debugger in the foreground; Ctrl+C is its own. Its exit status."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with subprocess.Popen(command, restore_signals=True, preexec_fn=_default_interrupt) as child:
+            status = child.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status if status >= 0 else 128 - status
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,158 @@
+"""All crashes that are meant, from the journal and the archives, each once."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+
+from pycoredump.cli.archives import Archives, Unlistable, single
+from pycoredump.cli.entries import Entries, NoJournal, Reader, open_reader, restrict
+from pycoredump.cli.incident import Incident
+from pycoredump.cli.matches import Matches
+from pycoredump.record import Record
+
+# Read from each entry at once; others when they are asked for.
+BRIEF = (
+    "COREDUMP_PID", "COREDUMP_UID", "COREDUMP_GID", "COREDUMP_SIGNAL", "COREDUMP_TIMESTAMP", "COREDUMP_COMM",
+    "COREDUMP_EXE", "COREDUMP_FILENAME",
+)  # fmt: skip
+
+
+class Place(Record):
+    """Where to look."""
+
+    root: str = ""  # another system's tree, "" for this one
+    directory: str = ""  # of journal files, in place of this system's
+    files: list[str] = []  # noqa: RUF012 - journal files, patterns; never changed
+    all: bool = False  # entries of other machines, too
+    cores: str = ""  # directory of archives, root included; "" for none
+
+    @property
+    def with_archives(self) -> bool:
+        """Journals from elsewhere go without this host's archives."""
+        return bool(self.cores) and not self.directory and not self.files
+
+
+class Incidents:
+    """What is there of the crashes that are meant. `notes` says what could not be seen, one sentence each."""
+
+    def __init__(self, place: Place, matches: Matches) -> None:
+        """PycoredumpError where a journal that was asked for cannot be opened."""
+        self.place = place
+        self.matches = matches
+        self.notes: list[str] = []
+        self.entries: Entries | None = None
+        self.archives: Archives | None = None
+        if not matches.archives:
+            self._open_journal()
+            self._open_archives()
+
+    def _open_journal(self) -> None:
+        try:
+            self.entries = Entries(self.place, self.matches)
+        except NoJournal as e:
+            if self.place.directory or self.place.files:
+                raise
+            self.notes.append(f"No journal is read: {e}. Only archives are shown.")
+
+    def _open_archives(self) -> None:
+        if not self.place.with_archives:
+            return
+        try:
+            self.archives = Archives(self.place.cores, self.matches)
+        except Unlistable:
+            if not self.place.root and os.geteuid() != 0:
+                self.notes.append(
+                    f"There may be more: {self.place.cores} and the journal of the system are for root "
+                    "(and the groups adm and systemd-journal) to list; shown are your own crashes."
+                )
+
+    def oldest_first(self) -> Iterator[Incident]:
+        """All of them."""
+        if self.matches.archives:
+            yield from sorted(self._named(), key=lambda one: one.time)
+            return
+
+        # An archive is older than its entry: which of them have one must be known before.
+        recorded = self._recorded()
+        journal = self.entries.forward(BRIEF) if self.entries else iter(())
+        archived = (
+            one
+            for one in (self.archives.forward() if self.archives else ())
+            if os.path.basename(one.file) not in recorded
+        )
+        yield from heapq.merge(journal, archived, key=lambda one: one.time)
+
+    def newest_first(self) -> Iterator[Incident]:
+        """All of them; ends early at no cost."""
+        if self.matches.archives:
+            yield from sorted(self._named(), key=lambda one: -one.time)
+            return
+
+        journal = self.entries.backward(BRIEF) if self.entries else iter(())
+        archived = self.archives.backward() if self.archives else iter(())
+        files: set[str] = set()
+        keys: set[tuple[str, str]] = set()
+        for one in heapq.merge(journal, archived, key=lambda one: -one.time):
+            if not one.archived:
+                files.add(os.path.basename(one.file))
+                keys.add(one.key)
+                yield one
+            elif os.path.basename(one.file) not in files and one.key not in keys:
+                yield one
+
+    def newest(self, count: int) -> list[Incident]:
+        """At most `count`, newest first."""
+        found = []
+        for one in self.newest_first():
+            found.append(one)
+            if len(found) >= count:
+                break
+        return found
+
+    def _named(self) -> Iterator[Incident]:
+        for path in self.matches.archives:
+            one = single(path)
+            if self.matches.hold(one):
+                yield one
+
+    def _recorded(self) -> set[str]:
+        """Names of the archives whose crash has an entry, whatever else that holds."""
+        if self.entries is None or self.archives is None or not self.archives.found:
+            return set()
+        reader = open_reader(self.place)
+        restrict(reader, Matches())
+        names = {one.name for one in self.archives.found}
+        keys = {(one.pid.encode(), b"%d000000" % one.seconds): one.name for one in self.archives.found}
+        recorded = set()
+        while reader._next():
+            name = os.path.basename(_bytes(reader, "COREDUMP_FILENAME").decode("utf-8", "surrogateescape"))
+            if name not in names:
+                name = keys.get((_bytes(reader, "COREDUMP_PID"), _bytes(reader, "COREDUMP_TIMESTAMP")), "")
+            recorded.add(name)
+        return recorded & names
+
+
+def _bytes(reader: Reader, name: str) -> bytes:
+    try:
+        return reader._get(name)
+    except KeyError:
+        return b""
+
+
+def in_progress(*, proc: str = "/proc") -> int:
+    """How many crashes are being processed now: handlers that run."""
+    count = 0
+    for entry in os.listdir(proc):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"{proc}/{entry}/cmdline", "rb") as file:
+                arguments = file.read(512).split(b"\0")
+        except OSError:
+            continue  # it has ended
+        # The kernel starts the script: its name is one of the first arguments of the interpreter.
+        if any(argument == b"/usr/libexec/pycoredump" for argument in arguments[:3]):
+            count += 1
+    return count

@@ -1,0 +1,84 @@
+"""What the verbs that look for crashes have in common: options to place and matches, notes, "nothing found"."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from pycoredump import config
+from pycoredump.cli import matches, options, screen, times
+from pycoredump.cli.incident import Incident
+from pycoredump.cli.incidents import Incidents, Place
+from pycoredump.errors import PycoredumpError
+
+
+class NothingFound(PycoredumpError):
+    """No crash matches."""
+
+    def __init__(self) -> None:
+        super().__init__("No crashes found.")
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def place(command: options.Command) -> Place:
+    """Where the command line says to look."""
+    root = root_of(command)
+    return Place(
+        root=root,
+        directory=command.get("directory"),
+        files=command.options.get("file", []),
+        all=command.has("all"),
+        cores=f"{root}{configuration(command).directory}",
+    )
+
+
+def root_of(command: options.Command) -> str:
+    """--root= without a slash at its end; "" for the running system."""
+    return command.get("root").rstrip("/")
+
+
+def configuration(command: options.Command) -> config.Config:
+    """The configuration of the system that is meant; warnings are for `status` to show."""
+    root = root_of(command)
+    return config.load(etc=f"{root}/etc", lib=f"{root}/usr/lib")[0]
+
+
+def meant(command: options.Command) -> matches.Matches:
+    """The matches of the command line."""
+    at = now()
+    since = times.point(command.get("since"), now=at) if command.has("since") else None
+    until = times.point(command.get("until"), now=at) if command.has("until") else None
+    return matches.parse(list(command.arguments), since=since, until=until)
+
+
+def incidents(command: options.Command) -> Incidents:
+    """The crashes that are meant; what cannot be seen is said on standard error."""
+    found = Incidents(place(command), meant(command))
+    if not command.has("quiet"):
+        for note in found.notes:
+            print(f"Hint: {screen.shown(note)}", file=sys.stderr)
+    return found
+
+
+def newest(command: options.Command) -> tuple[Incident, Incidents]:
+    """The newest crash that is meant; says so if there are further ones. NothingFound."""
+    found = incidents(command)
+    two = found.newest(2)
+    if not two:
+        raise NothingFound
+    if len(two) > 1 and command.arguments and not command.has("quiet"):
+        print("More than one entry matches, taking the newest.", file=sys.stderr)
+    return two[0], found
+
+
+def chosen(command: options.Command, found: Incidents) -> list[Incident] | None:
+    """The newest so many that -n asks for, in the order that -r asks for; None if all are meant, oldest first."""
+    limit = options.count(command)
+    if limit is None and not command.has("reverse"):
+        return None
+    some = found.newest(limit) if limit else list(found.newest_first())
+    return some if command.has("reverse") else some[::-1]
