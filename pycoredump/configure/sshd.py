@@ -66,19 +66,24 @@ def parse(text: str, file: str) -> list[Directive]:
     return found
 
 
-def directives(tree: Tree, file: str, *, depth: int = 0, matched: bool = False) -> list[Directive]:
+def directives(
+    tree: Tree, file: str, *, open_files: tuple[str, ...] = (), matched: bool = False
+) -> list[Directive]:
     """The directives of a file, Include expanded. ConfigError for a file that includes itself."""
-    if depth > INCLUDES_MAX:
-        raise ConfigError(f"{file} is included too deeply", hint="does it include itself?")
-
     found = []
+    here = (*open_files, tree.resolve(file))
     for one in parse(tree.read(file) or "", file):
         # A Match block of an included file ends with that file (servconf.c, since OpenSSH 8.2).
         one = one.replace(matched=one.matched or matched)
         found.append(one)
         if one.keyword == "include":
             for path in _included(tree, one.arguments):
-                found += directives(tree, path, depth=depth + 1, matched=one.matched)
+                if tree.resolve(path) in here or len(here) > INCLUDES_MAX:
+                    raise ConfigError(
+                        f"{one.place()}: {path} includes itself", hint="sshd does not start with it"
+                    )
+
+                found += directives(tree, path, open_files=here, matched=one.matched)
     return found
 
 

@@ -119,10 +119,10 @@ def wanted(tree: Tree, mode: str) -> dict[str, str]:
         return {CORE_PATTERN: FILE_PATTERN, CORE_USES_PID: "1"}
 
     shipped = vendor(tree)
-    pattern = shipped.get(CORE_PATTERN, "")
+    pattern, limit = shipped.get(CORE_PATTERN, ""), shipped.get(CORE_PIPE_LIMIT, "")
     return {
-        CORE_PATTERN: pattern if pattern.startswith("|") else PIPE_PATTERN,
-        CORE_PIPE_LIMIT: shipped.get(CORE_PIPE_LIMIT, PIPE_LIMIT),
+        CORE_PATTERN: pattern if pattern.startswith("|/") else PIPE_PATTERN,
+        CORE_PIPE_LIMIT: limit if accepts(CORE_PIPE_LIMIT, limit, PIPE_LIMIT) else PIPE_LIMIT,
         CORE_USES_PID: "1",
         SUID_DUMPABLE: "2",
     }

@@ -97,11 +97,13 @@ class Tree:
                 return None
             raise ConfigError(f"Cannot read {path}: {e.strerror}", hint="run it as root") from e
 
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
+            os.close(fd)
+            raise ConfigError(f"{path} is not a configuration file", hint="a plain file is needed there")
+
         with os.fdopen(fd, "rb") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
-                raise ConfigError(f"{path} is not a configuration file", hint="a plain file is needed there")
-            return file.read(SIZE_MAX).decode("utf-8", "surrogateescape")
+            return file.read().decode("utf-8", "surrogateescape")
 
     def write(self, path: str, text: str | None) -> None:
         """Plan the file to be this. None: not to be there."""

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycoredump.configure import lines
+
+texts = st.text(st.sampled_from("ab #\n\r\\\x0c\x85\udcff\x00="), max_size=60)
+
+
+@given(texts, st.integers(0, 70), st.lists(st.just("ours"), min_size=1, max_size=3))
+def test_what_was_inserted_is_removed_to_the_byte(text: str, at: int, added: list[str]) -> None:
+    at = min(at, len(lines.split(text)))
+    assert lines.remove(lines.insert(text, at, added), re.compile("ours")) == text
+
+
+@given(texts)
+def test_lines_joined_are_the_text(text: str) -> None:
+    assert "".join(lines.split(text)) == text
+
+
+@given(texts, texts)
+def test_a_line_end_that_was_added_stays_when_something_came_after_it(text: str, later: str) -> None:
+    inserted = lines.insert(text, len(lines.split(text)), ["ours"])
+    end = "\n" if text and not text.endswith("\n") and later else ""
+    assert lines.remove(inserted + later, re.compile("ours")) == text + end + later
+
+
+def test_a_line_of_ours_that_was_changed_stays() -> None:
+    text = lines.insert("a\n", 1, ["ours 1"]).replace("ours 1", "theirs 2")
+    assert lines.remove(text, re.compile(r"ours \d")) == "a\ntheirs 2\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_marks_are_found_whatever_the_line_end(end: str) -> None:
+    text = lines.insert("", 0, ["ours"]).replace("\n", end)
+    assert lines.marked(text)
+    assert lines.remove(text, re.compile("ours")) == ""
+
+
+def test_a_whole_file_goes_unless_others_have_put_something_into_it() -> None:
+    written = lines.whole(["[Manager]", "a=1"])
+    assert lines.remove_whole(written, written) is None
+    assert lines.remove_whole(written, "") is None
+    assert lines.remove_whole(written + "b=2\n", written) == "b=2\n"
