@@ -147,8 +147,13 @@ def _rank(rule: Rule, account: Account, root_by_name_only: bool) -> int | None:
     if domain == "*":
         return DEFAULT if wild else None
 
+    if not wild and domain[:1] in ("@", "%"):
+        domain = domain[1:]  # Debian's patch passes root's group ranges on as ranges of user ids
+        if ":" not in domain:
+            return None
+
     if domain.startswith("@"):
-        return GROUP if wild and _in_group(domain[1:], account) else None
+        return GROUP if _in_group(domain[1:], account) else None
 
     if ":" in domain and account.uid is not None and _in_range(domain, account.uid):
         return USER
