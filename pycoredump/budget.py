@@ -34,12 +34,15 @@ DROPPED_MAX = 65536  # pairs in the note
 class Selection:
     """What of a core is kept, in order of worth."""
 
-    def __init__(self, layout: Layout, pages: Pages | None) -> None:
+    def __init__(self, layout: Layout, pages: Pages | None, *, without: Iterable[Range] = ()) -> None:
+        """`without`: ranges that are not to be kept."""
         self.layout = layout
         self.pages = pages
         self.ranges: list[Range] = []
         self.size = 0
         self._kept = Intervals()
+        for start, end in without:
+            self._kept.add(start, end)
 
     def fill(self, worth: Worth, limit: int, *, rest: bool = True) -> None:
         """Take ranges until `limit` bytes; without `rest`, only what backtraces and globals need."""

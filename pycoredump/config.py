@@ -23,7 +23,7 @@ class Config(Record):
 
     storage: str = "external"
     compress: bool = True
-    compression_level: int = 2
+    compression_level: int = 1
     directory: str = "/var/core"
     process_size_max: int = 32 * GIB
     external_size_max: int = 32 * GIB

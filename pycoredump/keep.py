@@ -73,6 +73,7 @@ class Core:
 
     def __init__(self, stdin: int, directory: ProcessDirectory | None) -> None:
         self.stdin = stdin
+        self.directory = directory
         self.layout: Layout | None = None
         self.memory: Memory | None = None
         self.pages: Pages | None = None
@@ -148,7 +149,9 @@ def _write(
     try:
         writer, kept = _fill(core, config, admitted, content, unnamed.fd, facts)
         if not admitted.external:
-            return kept if admitted.journal else Kept(fd=kept.fd, reason="Storage=none", problems=kept.problems)
+            return (
+                kept if admitted.journal else Kept(fd=kept.fd, reason="Storage=none", problems=kept.problems)
+            )
         problems = _permit(core, crash, exe, unnamed.fd)
         name = unnamed.link(store.file_name(crash, compressed=writer.compressed))
         return kept.replace(file=f"{config.directory}/{name}", problems=kept.problems + problems)
@@ -204,10 +207,11 @@ def _plan(core: Core, config: Config, content: str, limit: int) -> plan.Plan:
     layout = core.layout
     if layout is None:
         return plan.foreign(core.head)
-    if content == "full" and config.locked_memory and _fits(core, layout, limit):
+    secret = [] if config.locked_memory or core.directory is None else memory.locked(core.directory)
+    if content == "full" and not secret and _fits(core, layout, limit):
         return plan.whole(layout, core.pages) if core.memory else plan.stream(layout)
 
-    selection = budget.Selection(layout, core.pages)
+    selection = budget.Selection(layout, core.pages, without=secret)
     worth = Worth(layout, core.memory.read if core.memory else _nothing, stack_size=config.stack_size_max)
     # Compression decides how much fits, and it is not known yet: from memory, everything is offered in order
     # of worth until the file is full. The stream cannot be read in that order: there the limit counts memory.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # A gap of untouched pages below this is read along: one long read costs less than two short ones.
 GAP = 16 * PAGE
 
+SMAPS_MAX = 256 << 20  # bytes; some 1.5 KiB for each mapping
+
 # linux/fs.h (Linux v6.7): _IOWR('f', 16, struct pm_scan_arg)
 PAGEMAP_SCAN = 0xC0606610
 PAGE_IS_PRESENT = 1 << 3
@@ -65,7 +67,9 @@ class Memory:
                     raise
                 count = min(PAGE - (address + at) % PAGE, len(buffer) - at)
                 buffer[at : at + count] = bytes(count)
-                if address < 1 << 63:  # above, the kernel's vsyscall page: nobody can read it, the kernel neither
+                if (
+                    address < 1 << 63
+                ):  # above, the kernel's vsyscall page: nobody can read it, the kernel neither
                     self.failed.append((address + at, count))
             if count == 0:
                 raise ProcessGone("The process went away while its memory was read")
@@ -199,6 +203,22 @@ def _block(entries: bytes, start: int) -> Iterator[tuple[int, int]]:
     for i, (entry,) in enumerate(struct.iter_unpack("Q", entries)):
         if entry & TOUCHED:
             yield start + i * PAGE, start + (i + 1) * PAGE
+
+
+def locked(directory: ProcessDirectory) -> list[tuple[int, int]]:
+    """(start, end) of the mappings that the process had locked (mlock(2)), by VmFlags of /proc/PID/smaps.
+
+    The kernel walks all page tables for it, so this is asked for only where the answer is wanted.
+    """
+    found, span = [], b""
+    for line in directory.read("smaps", SMAPS_MAX).splitlines():
+        first, _, rest = line.partition(b" ")
+        if b"-" in first and not first.endswith(b":"):
+            span = first
+        elif first == b"VmFlags:" and b"lo" in rest.split():
+            start, _, end = span.partition(b"-")
+            found.append((int(start, 16), int(end, 16)))
+    return found
 
 
 def open_pages(directory: ProcessDirectory) -> Pages | None:

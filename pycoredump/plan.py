@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LITERAL, DATA, ZERO = range(3)
 
-FRAME = 2 << 20  # bytes of the core in one frame: what a reader must decompress to see one stack
+FRAME = 1 << 20  # bytes of the core in one frame: what a reader must decompress to see one stack
 ZERO_MIN = (
     256 << 10
 )  # a run of zeros from this on becomes a frame of its own, made without reading or compressing
