@@ -133,7 +133,7 @@ class Entries:
             if self.matches.until is not None and time > self.matches.until:
                 return
             if self.matches.since is None or time >= self.matches.since:
-                yield self.incident(self.reader, names)
+                yield from self._here(names)
 
     def backward(self, names: tuple[str, ...]) -> Iterator[Incident]:
         """Newest first."""
@@ -146,17 +146,24 @@ class Entries:
             if self.matches.since is not None and time < self.matches.since:
                 return
             if self.matches.until is None or time <= self.matches.until:
-                yield self.incident(self.reader, names)
+                yield from self._here(names)
 
     def follow(self, names: tuple[str, ...]) -> Iterator[Incident | None]:
-        """Those that come from now on; None each second in which there was none. Rotation is followed, too."""
+        """Those that come from now on; None when all are given, about each second. Rotation is followed, too."""
         self.reader.seek_tail()
-        self.reader._previous()
+        if not self.reader._previous():
+            self.reader.seek_head()  # none yet: from the tail, libsystemd finds none ever
         while True:
             while self.reader._next():
-                yield self.incident(self.reader, names)
+                yield from self._here(names)
             yield None
             self.reader.wait(1_000_000)
+
+    def _here(self, names: tuple[str, ...]) -> Iterator[Incident]:
+        # An entry of the right kind that says nothing at all is nobody's crash; coredumpctl leaves it out, too.
+        one = self.incident(self.reader, names)
+        if any(one.known.values()):
+            yield one
 
     def incident(self, reader: Reader, names: tuple[str, ...]) -> Incident:
         """The entry at which the reader stands."""

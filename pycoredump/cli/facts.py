@@ -40,7 +40,7 @@ def _process(one: Incident) -> Iterator[Line]:
         yield "TID", f"{tid} ({name})" if name else tid
     for label in ("UID", "GID"):
         if number := one.get(f"COREDUMP_{label}"):
-            yield label, _account(label, number)
+            yield label, account(label, number)
 
 
 def is_claimed(one: Incident) -> bool:
@@ -56,7 +56,7 @@ def is_claimed(one: Incident) -> bool:
         return True
 
 
-def _account(label: str, number: str) -> str:
+def account(label: str, number: str) -> str:
     import grp
     import pwd
 
@@ -107,7 +107,7 @@ def _origin(one: Incident, now: int) -> Iterator[Line]:
         if value := one.get(f"COREDUMP_{name}"):
             yield label, value
     if owner := one.get("COREDUMP_OWNER_UID"):
-        yield "Owner UID", _account("UID", owner)
+        yield "Owner UID", account("UID", owner)
     if boot := one.get("_BOOT_ID") or one.get("COREDUMP_BOOT_ID"):
         yield "Boot ID", boot
     if machine := one.get("_MACHINE_ID"):

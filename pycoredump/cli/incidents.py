@@ -68,15 +68,15 @@ class Incidents:
                     "(and the groups adm and systemd-journal) to list; shown are your own crashes."
                 )
 
-    def oldest_first(self) -> Iterator[Incident]:
-        """All of them."""
+    def oldest_first(self, names: tuple[str, ...] = BRIEF) -> Iterator[Incident]:
+        """All of them; `names` are the fields that will be asked for of each."""
         if self.matches.archives:
             yield from sorted(self._named(), key=lambda one: one.time)
             return
 
         # An archive is older than its entry: which of them have one must be known before.
         recorded = self._recorded()
-        journal = self.entries.forward(BRIEF) if self.entries else iter(())
+        journal = self.entries.forward(names) if self.entries else iter(())
         archived = (
             one
             for one in (self.archives.forward() if self.archives else ())

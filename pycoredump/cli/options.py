@@ -57,12 +57,12 @@ OPTIONS = (
     Option(
         name="debugger-arguments", short="A", value="ARGS", verbs=("debug",), text="Pass these arguments to the debugger"
     ),
-    Option(name="", short="n", value="INT", verbs=("list", "info", "stats", "watch"), text="At most so many, the newest"),
-    Option(name="", short="1", verbs=("list", "info", "stats", "watch"), text="The newest only, as -n 1"),
+    Option(name="", short="n", value="INT", verbs=("list", "info", "stats", "watch"), text="At most so many, the newest (stats: lines of a table)"),
+    Option(name="", short="1", verbs=("list", "info", "stats", "watch"), text="As -n 1"),
     Option(name="since", short="S", value="DATE", verbs=SEARCH, text="Only crashes since then"),
     Option(name="until", short="U", value="DATE", verbs=SEARCH, text="Only crashes until then"),
     Option(name="field", short="F", value="FIELD", verbs=("list", "info"), text="Print all values of a journal field"),
-    Option(name="output", short="o", value="FILE", verbs=("dump",), text="Write there"),
+    Option(name="output", short="o", value="FILE", verbs=("dump", "stats"), text="Write there"),
     Option(name="range", value="START-END", verbs=("dump",), text="Only these addresses of memory, as raw bytes"),
     Option(name="thread", value="TID", verbs=("dump",), text="Only this thread's stack, as raw bytes"),
     Option(name="file", value="GLOB", verbs=SHOWN, text="Use these journal files"),
