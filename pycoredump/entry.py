@@ -6,7 +6,7 @@ module may import.
 
 from __future__ import annotations
 
-from pycoredump import admission, cgroup, elfnote, siginfo
+from pycoredump import admission, cgroup, elfnote, procfs, siginfo
 from pycoredump.crash import SIGNALS
 
 TYPE_CHECKING = False
@@ -28,6 +28,7 @@ ARCHITECTURES = {
     (22, 8): "s390x",
     (21, 8): "ppc64",
 }
+NOBODY = "65534"  # stands for a user that nobody told us
 REDACTED = b"[redacted]"
 COMM_MAX = 128
 
@@ -38,12 +39,13 @@ def text(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def from_crash(crash: Crash, *, boot_id: str) -> Fields:
+def from_crash(crash: Crash, process: Process, *, boot_id: str) -> Fields:
     """What the kernel's arguments tell. UID and GID are mandatory for coredumpctl before release 257."""
+    uid, gid = procfs.user_and_group(process)
     fields = {
         "COREDUMP_PID": str(crash.pid),
-        "COREDUMP_UID": str(crash.uid if crash.uid is not None else 0),
-        "COREDUMP_GID": str(crash.gid if crash.gid is not None else 0),
+        "COREDUMP_UID": str(crash.uid) if crash.uid is not None else uid or NOBODY,
+        "COREDUMP_GID": str(crash.gid) if crash.gid is not None else gid or NOBODY,
         "COREDUMP_SIGNAL": str(crash.signal),
         "COREDUMP_SIGNAL_NAME": crash.signal_name,
         "COREDUMP_TIMESTAMP": str(crash.timestamp * 1_000_000),

@@ -105,6 +105,8 @@ def gather(way: Way) -> None:
         return
     way.process = procfs.gather(way.directory, way.crash)
     way.problems += way.process.problems
+    if way.crash.rlimit is None:
+        way.crash = way.crash.replace(rlimit=procfs.core_limit(way.process))
 
 
 def announce(way: Way) -> None:
@@ -204,7 +206,7 @@ def tidy(way: Way) -> None:
 
 def facts(way: Way) -> Fields:
     """Everything known about the crash, as journal fields."""
-    fields = entry.from_crash(way.crash, boot_id=_boot_id())
+    fields = entry.from_crash(way.crash, way.process, boot_id=_boot_id())
     if way.layout:
         fields |= entry.from_layout(way.layout)
     fields |= entry.from_process(way.process, way.config)

@@ -23,6 +23,7 @@ from pycoredump import (
     state,
     store,
 )
+from pycoredump.errors import CoreError
 from pycoredump.record import Record
 from pycoredump.values import GIB, INFINITY, KIB
 from pycoredump.worth import Worth
@@ -82,6 +83,10 @@ class Core:
         except corefile.TruncatedCore as e:
             # Another format, or broken off: what came and what comes is stored as it is.
             self.head = e.head
+            if not e.head:
+                raise CoreError(
+                    "The kernel sent nothing: the process was killed before its core was written"
+                ) from None
             return
         self.head = self.layout.head
         if directory is not None:

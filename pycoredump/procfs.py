@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from pycoredump.record import Record
+from pycoredump.values import INFINITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +133,22 @@ def _pidfd_pid(pidfd: int, proc: str) -> int:
         os.close(fd)
     found = [line[4:].strip() for line in lines if line.startswith(b"Pid:")]
     return int(found[0]) if found and found[0].isdigit() else 0
+
+
+def user_and_group(process: Process) -> tuple[str, str]:
+    """Real user and group from /proc/PID/status, for people; "" if it was not read. Never the ground for access."""
+    found = {line[:4]: line[4:].split() for line in process.status.splitlines()}
+    uid, gid = found.get(b"Uid:", []), found.get(b"Gid:", [])
+    return uid[0].decode("ascii", "replace") if uid else "", gid[0].decode("ascii", "replace") if gid else ""
+
+
+def core_limit(process: Process) -> int | None:
+    """The soft RLIMIT_CORE in bytes from /proc/PID/limits, where the kernel did not pass it; None if not known."""
+    for line in process.limits.splitlines():
+        words = line.removeprefix(b"Max core file size").split()
+        if line.startswith(b"Max core file size") and words:
+            return INFINITY if words[0] == b"unlimited" else int(words[0]) if words[0].isdigit() else None
+    return None
 
 
 def gather(directory: ProcessDirectory, crash: Crash) -> Process:
