@@ -176,11 +176,12 @@ def summary(fields: Mapping[str, bytes], *, dumped: bool) -> str:
     return f"Process {pid} ({comm}) of user {uid} {what}"
 
 
-def processing(crash: Crash) -> str:
+def processing(crash: Crash, process: Process | None = None) -> str:
     """The line that goes out before anything can go wrong."""
     name = SIGNALS.get(crash.signal, f"signal {crash.signal}")
     comm = printable(text(crash.comm), COMM_MAX)
-    user = "unknown" if crash.uid is None else crash.uid
+    told = procfs.user_and_group(process)[0] if process else ""
+    user = str(crash.uid) if crash.uid is not None else told or "unknown"
     return f"Process {crash.pid} ({comm}) of user {user} crashed with {name}, processing"
 
 

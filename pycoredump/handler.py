@@ -112,7 +112,7 @@ def gather(way: Way) -> None:
 def announce(way: Way) -> None:
     """Say that it crashed, before anything can go wrong. journald's own crash goes to the kernel log."""
     way.journald = not _is_journald(way)
-    way.log(journal.LOG_INFO, entry.processing(way.crash))
+    way.log(journal.LOG_INFO, entry.processing(way.crash, way.process))
     for problem in way.problems:
         way.log(journal.LOG_WARNING, problem)
 
