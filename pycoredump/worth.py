@@ -35,6 +35,7 @@ TLS_BELOW, TLS_ABOVE = (
 )  # static TLS blocks stand below the thread pointer, struct pthread above
 TLS_MODULES = 64
 AROUND_REGISTER = 512
+LITTLE_DATA = 64 << 10  # most libraries' data, among them what libthread_db reads of libc
 SMALL_DATA = 4 << 20  # a module's writable segment above this waits its turn with the heap
 
 
@@ -60,7 +61,8 @@ class Worth:
         yield chain(self.elf_headers(), self.link_maps(), self.vdso())
         yield chain(self.interrupted(threads), self.stacks(others, min(EACH_STACK, self.stack_size)))
         yield self.thread_blocks(threads)
-        yield self.module_data()
+        yield self.module_data(LITTLE_DATA)
+        yield self.module_data(SMALL_DATA)
         yield chain(self.registers(first), self.stacks(threads, min(MORE_STACK, self.stack_size)))
         yield self.stacks(threads, self.stack_size)
 
@@ -167,14 +169,14 @@ class Worth:
             if self.segment_at(block) is not None:
                 yield from self.pages(block, block + PAGE)
 
-    def module_data(self) -> Iterator[Range]:
+    def module_data(self, largest: int) -> Iterator[Range]:
         """Writable private pages of modules (.data, .got, relro) and the anonymous pages right behind them (.bss)."""
         ends = {file.end for file in self.layout.files}
         starts = {file.start for file in self.layout.files}
         behind = (s for s in self.segments if s.vaddr in ends and s.flags & PF_W)
         found = {s.vaddr: s for s in [*behind, *(s for s in self.segments if s.vaddr in starts)]}
         for segment in sorted(found.values(), key=lambda s: s.filesz):
-            if segment.filesz <= SMALL_DATA:
+            if segment.filesz <= largest:
                 yield segment.vaddr, segment.vaddr + segment.filesz
 
     def registers(self, threads: tuple[Thread, ...]) -> Iterator[Range]:
