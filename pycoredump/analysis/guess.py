@@ -43,16 +43,16 @@ class Guesser:
             return None
         return self._scan(registers, innermost=innermost)
 
-    def reason(self, registers: Registers) -> str:
-        """Why there is no caller."""
+    def reason(self, registers: Registers, *, innermost: bool) -> str:
+        """Why there is no caller, "" if this is the first function."""
         pc = registers[self._machine.pc]
-        if self._outermost(registers, innermost=False):
-            return ""
-        if not self._image.executable(pc):
-            return f"there is no code at {pc:#x}"
         module = self._image.module(pc)
         if module is not None and module.error:
             return f"{module.path}: {module.error}"
+        if self._outermost(registers, innermost=innermost):
+            return ""
+        if not self._image.executable(pc):
+            return f"there is no code at {pc:#x}"
         return "no call frame information and no frame pointer"
 
     # The ABIs want the frame pointer of a thread's first function to be zero.

@@ -193,7 +193,7 @@ class Image:
         module = self.module(address)
         mapping = self.mapping(address)
         file = self._elves.get(module.start) if module else None
-        if module is None or mapping is None or file is None or not isinstance(file.source, FileSource):
+        if module is None or mapping is None or file is None or isinstance(file.source, ImageSource):
             return b""
 
         segment = self.segment(address)

@@ -81,13 +81,15 @@ def threads(image: Image, budget: Budget | None = None) -> tuple[ThreadTrace, ..
         if done and time.monotonic() > deadline:
             break
         steps, end = walker.walk(thread)
-        key = tuple(step.pc for step in steps)
-        known = traces.get(key) if done else None
+        # The crashing thread stays alone: its stack is what people look for.
+        key = (bool(done), *(step.pc for step in steps))
+        known = traces.get(key)
         if known is not None:
             traces[key] = known.replace(same_as=(*known.same_as, thread.tid))
         else:
             frames = tuple(
-                resolver.frame(s.pc, exact=s.exact, guess=s.guess, signal=s.signal) for s in steps
+                resolver.frame(s.pc, exact=s.exact or s.signal, guess=s.guess, signal=s.signal)
+                for s in steps
             )
             traces[key] = ThreadTrace(tid=thread.tid, frames=frames, end=end)
         done += 1
@@ -165,7 +167,7 @@ class Walker:
 
         guessed = self._guesser.caller(registers, exact=step.exact, innermost=innermost)
         if guessed is None:
-            raise Stopped(damage or self._guesser.reason(registers))
+            raise Stopped(damage or self._guesser.reason(registers, innermost=innermost))
         caller, certain = guessed
         return caller, Step(
             caller[machine.pc], exact=False, guess=not certain, doubt=not certain or step.doubt
