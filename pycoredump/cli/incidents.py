@@ -59,14 +59,16 @@ class Incidents:
     def _open_archives(self) -> None:
         if not self.place.with_archives:
             return
+        listed = True
         try:
             self.archives = Archives(self.place.cores, self.matches)
         except Unlistable:
-            if not self.place.root and os.geteuid() != 0:
-                self.notes.append(
-                    f"There may be more: {self.place.cores} and the journal of the system are for root "
-                    "(and the groups adm and systemd-journal) to list; shown are your own crashes."
-                )
+            listed = False
+        if not self.place.root and os.geteuid() != 0 and not (listed and _sees_all()):
+            self.notes.append(
+                f"There may be more: {self.place.cores} and the journal of the system are for root "
+                "(the journal also for the groups adm and systemd-journal); shown are your own crashes."
+            )
 
     def oldest_first(self, names: tuple[str, ...] = BRIEF) -> Iterator[Incident]:
         """All of them; `names` are the fields that will be asked for of each."""
@@ -132,6 +134,14 @@ class Incidents:
                 name = keys.get((_bytes(reader, "COREDUMP_PID"), _bytes(reader, "COREDUMP_TIMESTAMP")), "")
             recorded.add(name)
         return recorded & names
+
+
+def _sees_all() -> bool:
+    """Whether we may read the journal of the system, not only our own."""
+    import glob
+
+    found = [path for base in ("var", "run") for path in glob.glob(f"/{base}/log/journal/*/system.journal")]
+    return all(os.access(path, os.R_OK) for path in found)
 
 
 def _bytes(reader: Reader, name: str) -> bytes:

@@ -67,7 +67,7 @@ OPTIONS = (
     Option(name="thread", value="TID", verbs=("dump",), text="Only this thread's stack, as raw bytes"),
     Option(name="file", value="GLOB", verbs=SHOWN, text="Use these journal files"),
     Option(name="directory", short="D", value="DIR", verbs=SHOWN, text="Use the journal files in a directory"),
-    Option(name="root", value="DIR", text="Work on the system in this tree"),
+    Option(name="root", value="DIR", verbs=(*SHOWN, "vacuum"), text="Work on the system in this tree"),
     Option(name="reverse", short="r", verbs=("list", "info"), text="Newest first"),
     Option(name="quiet", short="q", text="Do not say what might be missing, nor ask"),
     Option(name="all", verbs=SHOWN, text="Entries of other machines, too"),

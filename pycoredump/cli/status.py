@@ -1,0 +1,64 @@
+"""pycoredumpctl status: whether crashes are caught, and what to do if not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from pycoredump.cli import health, options, screen, search
+from pycoredump.cli.health import BAD, NOTE, OK, Item
+from pycoredump.cli.incidents import Incidents
+from pycoredump.cli.matches import Matches
+from pycoredump.cli.screen import Style
+from pycoredump.configure.kernel import Kernel
+from pycoredump.configure.tree import Tree
+from pycoredump.errors import ArgumentError
+
+MARKS = {OK: ("●", "ok", screen.GREEN), NOTE: ("○", "note", screen.YELLOW), BAD: ("✗", "bad", screen.RED)}
+
+
+def run(command: options.Command) -> int:
+    """0 if nothing is bad, 1 otherwise."""
+    if command.arguments:
+        raise ArgumentError("status takes no matches")
+    items = list(look(command))
+    if command.get("json", "off") != "off":
+        import json
+
+        rows = [{name: getattr(one, name) for name in Item._fields} for one in items]
+        print(json.dumps(rows, indent="\t" if command.get("json") == "pretty" else None))
+    else:
+        style = Style(colour=screen.wants_colour(tty=sys.stdout.isatty()))
+        for line in text(items, style):
+            print(line)
+    return 1 if any(one.state == BAD for one in items) else 0
+
+
+def look(command: options.Command) -> Iterator[Item]:
+    """Everything, in the order in which one would ask."""
+    tree, kernel = Tree("/"), Kernel()
+    found = Incidents(search.place(command), Matches())
+    yield from health.handler(tree, kernel)
+    yield from health.settings(kernel)
+    yield from health.others(tree)
+    yield from health.libraries()
+    yield from health.journald(found)
+    loaded, problems = health.configuration()
+    yield from problems
+    yield from health.disk(loaded)
+    yield from health.last(found)
+    yield from health.kernel_log()
+
+
+def text(items: list[Item], style: Style) -> Iterator[str]:
+    """A line for each item, a second one with what to do."""
+    width = max(len(one.name) for one in items)
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    for one in items:
+        mark, word, colour = MARKS[one.state]
+        yield f"{style.paint(mark if unicode else word, colour)} {one.name:>{width}}: {screen.shown(one.found)}"
+        if one.hint and one.state != OK:
+            yield f"{'':>{width + 4}}→ {one.hint}" if unicode else f"{'':>{width + 7}}to do: {one.hint}"
+    bad = sum(one.state == BAD for one in items)
+    yield ""
+    yield f"{bad} of {len(items)} findings are bad" if bad else "crashes are caught"
