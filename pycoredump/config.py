@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE_MAX = 1 * MIB  # bytes read of one configuration file
+VALUE_MAX = 2048  # characters of one value; warnings quote it
 
 
 class Config(Record):
@@ -84,11 +85,17 @@ def apply(config: Config, setting: Setting) -> Config:
     if option is None:
         raise ConfigError(f"{setting.where}: {setting.name[:80]!r} is not an option, ignoring it")
 
-    if not setting.value and option.default:
-        return config.replace(**{option.field: getattr(Config(), option.field)})
+    if len(setting.value) > VALUE_MAX:
+        raise ConfigError(
+            f"{setting.where}: {setting.name}= is longer than {VALUE_MAX} characters, ignoring it"
+        )
     try:
         return config.replace(**{option.field: option.parse(setting.value)})
     except ConfigError as e:
+        if (
+            not setting.value
+        ):  # brings the default back, unless nothing is a value, as with RedactEnvironment=
+            return config.replace(**{option.field: getattr(Config(), option.field)})
         raise ConfigError(f"{setting.where}: {setting.name}={e}, ignoring it", hint=e.hint) from None
 
 

@@ -21,8 +21,11 @@ def size(text: str) -> int:
     shift = 10 * (1 + "KMGTPE".index(number[-1].upper())) if number[-1:].upper() in tuple("KMGTPE") else 0
     digits = number[:-1] if shift else number
     whole, _, part = digits.strip().partition(".")
-    if not (whole.isascii() and whole.isdigit()) or (part and not (part.isascii() and part.isdigit())):
-        raise ConfigError(f"{text!r} is not a size", hint="Write a number with K, M, G or T, as in 512M.")
+    number_like = whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))
+    if not number_like or len(digits) > 40:  # int() itself refuses some thousand digits
+        raise ConfigError(
+            f"{text[:80]!r} is not a size", hint="Write a number with K, M, G or T, as in 512M."
+        )
 
     fraction = int(part) * (1 << shift) // 10 ** len(part) if part else 0
     return min((int(whole) << shift) + fraction, INFINITY)
