@@ -60,9 +60,13 @@ def carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> li
     transaction.write_record(todo.before.merged(todo.after))
     transaction.make(todo.made)
     _set_mode(transaction, todo.mode)
+    if todo.systemd_changes() and kernel is not None:
+        transaction.on_failure(lambda: effective.reload_systemd(transaction.tree))  # once the files are back
     transaction.change(todo.changes)
     transaction.unmake(todo.before.made)  # what an earlier apply needed and nothing needs now
     done = [f"{'removed' if c.after is None else 'wrote'} {c.path}" for c in todo.changes]
+    if todo.systemd_changes() and kernel is not None:
+        effective.reload_systemd(transaction.tree)
     if kernel is not None:
         for key, (now, wanted) in todo.kernel.items():
             transaction.on_failure(functools.partial(kernel.restore, {key: (now, wanted)}))
@@ -141,6 +145,8 @@ def revert(root: str, kernel: Kernel | None, *, disk: Disk) -> list[str]:
 
         with Transaction(tree, disk) as transaction:
             done = _take_back(transaction, todo, kernel)
+    if todo.systemd_changes() and kernel is not None:
+        effective.reload_systemd(tree)
     if todo.sshd_changes() and kernel is not None:
         after = Tree(root)
         plan.check_sshd(after)

@@ -32,9 +32,13 @@ class Disk:
                 view = view[os.write(fd, view) :]
             self._dress(fd, path, like)
             self.step("fsync", path)
-            os.fsync(fd)
+            self.flush(fd)
         finally:
             os.close(fd)
+
+    def flush(self, fd: int) -> None:
+        """Wait until a file or directory is on the disk."""
+        os.fsync(fd)
 
     def _dress(self, fd: int, path: str, like: str | None) -> None:
         if like is None:
@@ -99,7 +103,7 @@ class Disk:
         self.step("fsync", directory)
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            self.flush(fd)
         finally:
             os.close(fd)
 

@@ -128,6 +128,21 @@ def reload_sshd(settings: dict[str, str], *, proc: str = "/proc") -> str:
     return f"sshd (process {pid}) was told to reload"
 
 
+def service_limit(tree: Tree) -> str:
+    """The soft core limit, in bytes or "infinity", that the running systemd gives to services; "" without it."""
+    if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+        return ""
+
+    ran = run(tree, ["systemctl", "show", "--property=DefaultLimitCORESoft", "--value"])
+    return ran.out.strip() if ran and ran.status == 0 else ""
+
+
+def reload_systemd(tree: Tree) -> None:
+    """Let a running systemd read system.conf again."""
+    if os.path.isdir("/run/systemd/system"):
+        run(tree, ["systemctl", "daemon-reload"])
+
+
 def core_limits(text: str) -> tuple[int, int] | None:
     """Soft and hard core limit, in bytes, of a /proc/PID/limits text."""
     found = CORE_ROW.search(text)

@@ -28,6 +28,7 @@ class Host(Record):
     live: bool = False
     sshd: dict[str, str] = {}  # noqa: RUF012 - read only: Record is frozen
     sysctl: dict[str, str] = {}  # noqa: RUF012
+    services: str = ""  # systemd's DefaultLimitCORESoft
 
     def service(self) -> str:
         """The PAM service of ssh logins (PAMServiceName, since OpenSSH 9.8)."""
@@ -40,6 +41,7 @@ def ask(tree: Tree, kernel: Kernel | None) -> Host:
         live=kernel is not None,
         sshd=effective.sshd_settings(tree) if sshd.main_file(tree) else {},
         sysctl=kernel.values() if kernel else {},
+        services=effective.service_limit(tree) if kernel else "",
     )
 
 
@@ -63,7 +65,7 @@ def items(tree: Tree, request: Request, host: Host, reasons: dict[str, str]) -> 
     else:
         found.append(directory.inspect(tree))
     found += sysctl_plan.inspect(tree, request.mode, host.sysctl)
-    found.append(systemd_manager.inspect(tree))
+    found.append(systemd_manager.inspect(tree, host.services))
     return found + rivals.inspect(tree, live=host.live)
 
 

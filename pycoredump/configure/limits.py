@@ -140,7 +140,10 @@ def _bytes(value: str) -> int:
 def _rank(rule: Rule, account: Account, root_by_name_only: bool) -> int | None:
     """USER, GROUP, DEFAULT; None where the rule is about others."""
     domain = rule.domain
-    wild = not (root_by_name_only and account.uid == 0)
+    # A "DOMAIN -" line takes no notice of Debian's exception, and of % only where a range follows.
+    wild = not (root_by_name_only and account.uid == 0 and rule.item)
+    if not rule.item and ":" in domain:
+        domain = domain.removeprefix("%")
     if domain == account.name:
         return USER
 

@@ -44,6 +44,10 @@ class Plan(Record):
         same = self.before == self.after and self.mode is None
         return same and not (self.changes or self.made or self.kernel or self.back)
 
+    def systemd_changes(self) -> bool:
+        """Whether systemd must read its files again."""
+        return any(change.path.startswith("/etc/systemd/") for change in self.changes)
+
     def sshd_changes(self) -> bool:
         """Whether sshd must read its files again."""
         return any(change.path.startswith("/etc/ssh/") for change in self.changes)

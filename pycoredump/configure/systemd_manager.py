@@ -80,21 +80,22 @@ def plan(tree: Tree) -> None:
     tree.write(f"{OWN.rpartition('/')[0]}/{name}", lines.whole(BODY))
 
 
-def inspect(tree: Tree) -> Item:
-    """The item."""
+def inspect(tree: Tree, running: str = "") -> Item:
+    """The item. `running`: the soft limit that a running systemd gives to services, "" if none was asked."""
     name = "core limit of services"
     if not tree.is_directory("/usr/lib/systemd") and not tree.is_directory("/lib/systemd"):
         return Item(name=name, state=ABSENT, found="no systemd")
 
     setting = resolve(tree)
-    good = holds(setting)
+    right = holds(setting)
+    good = right and (not running or holds(Setting(file="", line=0, value=running)))
     return Item(
         name=name,
         state=OK if good else WRONG,
         wanted=f"{KEY} unset or not 0",
         found=f"{KEY}={setting.value}" if setting else "unset",
-        effective=setting.soft() if setting else "infinity, PID 1's own limit",
+        effective=f"running: {running}" if running else setting.soft() if setting else "infinity",
         file=setting.file if setting else "",
         line=setting.line if setting else 0,
-        hint="" if good else "apply --services sets it",
+        hint="" if good else "systemctl daemon-reload" if right else "apply --services sets it",
     )

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,7 @@ from pycoredump.errors import PycoredumpError
 
 DIRECTORY_MODE = 0o755
 SUFFIX = ".pycoredump-new"
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def missing(tree: Tree, paths: list[str]) -> list[str]:
@@ -70,7 +72,12 @@ class Transaction:
         if error is None:
             return
 
-        failures = self._roll_back()
+        # A second Ctrl-C must not stop half-way what the first has begun to take back.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            failures = self._roll_back()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         reason = f"{_target(error.filename)}: {error.strerror}" if isinstance(error, OSError) else str(error)
         if failures:
             raise PycoredumpError(
@@ -178,6 +185,11 @@ class Transaction:
         """The new file in the old one's place, or the old one gone."""
         real = self.tree.real(change.path)
         if undo:
+            if Tree(self.tree.root).read(change.path) != change.before:
+                raise PycoredumpError(
+                    f"{change.path} was changed by someone else meanwhile", hint="run it again"
+                )
+
             back = change.replace(before=change.after, after=change.before)
             self.on_failure(lambda: self.replace(back, undo=False))
         if change.after is None:

@@ -14,6 +14,7 @@ import sys
 
 import distributions
 import pytest
+from distributions import Quick
 
 from pycoredump.configure import change
 from pycoredump.configure.disk import Disk
@@ -31,7 +32,7 @@ class Cut(BaseException):
     """The power is gone: no handler of Exception runs its course."""
 
 
-class FailingDisk(Disk):
+class FailingDisk(Quick):
     """A disk whose power is cut before step number `at`; then what was not synced is lost as `loss` says."""
 
     def __init__(self, at: int, loss: str) -> None:
@@ -133,11 +134,11 @@ def test_a_power_cut_before_any_step_leaves_each_file_old_or_new(
 
         again = tmp_path / "again"
         shutil.copytree(root, again, symlinks=True)
-        change.revert(os.fspath(again), None, disk=Disk())
+        change.revert(os.fspath(again), None, disk=Quick())
         assert without_empty(distributions.snapshot(again)) == without_empty(before), at
-        change.apply(os.fspath(root), REQUEST, None, disk=Disk())
+        change.apply(os.fspath(root), REQUEST, None, disk=Quick())
         assert files(distributions.snapshot(root)) == files(after), at
-        change.revert(os.fspath(root), None, disk=Disk())
+        change.revert(os.fspath(root), None, disk=Quick())
         assert without_empty(distributions.snapshot(root)) == without_empty(before), at
         shutil.rmtree(root)
         shutil.rmtree(again)
@@ -169,7 +170,7 @@ def test_killed_at_each_system_call_it_leaves_each_file_old_or_new(
     pristine = distributions.lay(tmp_path / "pristine", HOST)
     applied = tmp_path / "applied"
     shutil.copytree(pristine, applied, symlinks=True)
-    change.apply(os.fspath(applied), REQUEST, None, disk=Disk())
+    change.apply(os.fspath(applied), REQUEST, None, disk=Quick())
     before = distributions.snapshot(pristine)
     old, new = contents(pristine), contents(applied)
     for verb, start in (("apply", pristine), ("revert", applied)):
@@ -179,7 +180,7 @@ def test_killed_at_each_system_call_it_leaves_each_file_old_or_new(
             survived = run_under_strace(root, verb, call, number)
             if not survived:
                 assert is_old_or_new(contents(root), old, new), (verb, call, number)
-                change.revert(os.fspath(root), None, disk=Disk())
+                change.revert(os.fspath(root), None, disk=Quick())
                 assert without_empty(distributions.snapshot(root)) == without_empty(before), (
                     verb,
                     call,

@@ -8,9 +8,9 @@ import pathlib
 
 import distributions
 import pytest
+from distributions import Quick
 
 from pycoredump.configure import change, main, plan
-from pycoredump.configure.disk import Disk
 from pycoredump.configure.kernel import Kernel
 from pycoredump.configure.record import Changed
 from pycoredump.configure.request import Request
@@ -21,7 +21,7 @@ from pycoredump.errors import PycoredumpError
 HOST = distributions.NO_PAM
 
 
-class FullDisk(Disk):
+class FullDisk(Quick):
     """Fails once, at step number `at`."""
 
     def __init__(self, at: int) -> None:
@@ -61,7 +61,7 @@ def failure(root: pathlib.Path, at: int, *, revert: bool) -> PycoredumpError | N
 def test_an_error_at_any_step_of_revert_leaves_what_was_applied(tmp_path: pathlib.Path) -> None:
     root = distributions.lay(tmp_path, HOST)
     pristine = distributions.snapshot(root)
-    change.apply(os.fspath(root), Request(mode="file"), None, disk=Disk())
+    change.apply(os.fspath(root), Request(mode="file"), None, disk=Quick())
     applied = distributions.snapshot(root / "etc")
     failures = 0
     while failure(root, failures + 1, revert=True):
@@ -96,7 +96,7 @@ def test_a_kernel_that_refuses_puts_files_and_earlier_values_back(tmp_path: path
 
 
 def carry_out(root: pathlib.Path, todo: plan.Plan, kernel: Kernel) -> None:
-    with Transaction(Tree(os.fspath(root)), Disk()) as transaction:
+    with Transaction(Tree(os.fspath(root)), Quick()) as transaction:
         change.carry_out(transaction, todo, kernel)
 
 
@@ -147,7 +147,7 @@ def test_an_item_that_does_not_take_effect_puts_everything_back(
     before = distributions.snapshot(root)
     foreign = root / "etc/security/limits.d/zz.conf"
 
-    class Meddling(Disk):
+    class Meddling(Quick):
         """Someone else writes a file that wins while we write ours."""
 
         def rename(self, old: str, new: str) -> None:
@@ -167,7 +167,7 @@ def test_two_at_once_are_refused(tmp_path: pathlib.Path) -> None:
         locked(Tree(os.fspath(root))),
         pytest.raises(PycoredumpError, match="Another pycoredump-configure"),
     ):
-        change.apply(os.fspath(root), Request(), None, disk=Disk())
+        change.apply(os.fspath(root), Request(), None, disk=Quick())
 
 
 def test_the_program_says_it_in_one_line(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,3 +177,23 @@ def test_the_program_says_it_in_one_line(tmp_path: pathlib.Path, capsys: pytest.
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert "every crash would be lost" in captured.err
+
+
+def test_a_file_that_someone_else_changes_meanwhile_is_not_overwritten(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, HOST)
+    before = distributions.snapshot(root)
+    sshd = root / "etc/pam.d/sshd"
+
+    class Meddling(Quick):
+        """Someone edits a file after it was read and before it is replaced."""
+
+        def rename(self, old: str, new: str) -> None:
+            super().rename(old, new)
+            if new.endswith("pam.d/login"):
+                sshd.write_text("# edited\n")
+
+    with pytest.raises(PycoredumpError, match=r"/etc/pam.d/sshd was changed by someone else meanwhile"):
+        change.apply(os.fspath(root), Request(), None, disk=Meddling())
+    assert sshd.read_text() == "# edited\n"
+    sshd.write_text(HOST["/etc/pam.d/sshd"])
+    assert distributions.snapshot(root) == before

@@ -7,9 +7,9 @@ import pathlib
 
 import distributions
 import pytest
+from distributions import Quick
 
 from pycoredump.configure import change, lines
-from pycoredump.configure.disk import Disk
 from pycoredump.configure.request import UNLIMITED, Request
 
 REQUESTS = {
@@ -23,7 +23,7 @@ requests = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.k
 
 def apply(root: pathlib.Path, request: Request) -> tuple[list[str], list[str]]:
     """What was done, and the names of the items that do not hold then."""
-    done, items = change.apply(os.fspath(root), request, None, disk=Disk())
+    done, items = change.apply(os.fspath(root), request, None, disk=Quick())
     return done, [item.name for item in items if not item.holds()]
 
 
@@ -57,7 +57,7 @@ def test_revert_restores_every_byte(
     root = distributions.lay(tmp_path, files)
     before = distributions.snapshot(root)
     done, _ = apply(root, request_)
-    assert bool(change.revert(os.fspath(root), None, disk=Disk())) == bool(done)
+    assert bool(change.revert(os.fspath(root), None, disk=Quick())) == bool(done)
     assert distributions.snapshot(root) == before
 
 
@@ -99,7 +99,7 @@ def test_revert_after_other_edits_takes_only_our_lines(
     for path in edited:
         with (root / path.lstrip("/")).open("ab") as file:
             file.write(b"# added later\n")
-    change.revert(os.fspath(root), None, disk=Disk())
+    change.revert(os.fspath(root), None, disk=Quick())
     for path in edited:
         text = (root / path.lstrip("/")).read_bytes().decode("utf-8", "surrogateescape")
         first = originals[path] + ("" if originals[path].endswith("\n") or not originals[path] else "\n")
@@ -111,5 +111,5 @@ def test_a_lost_record_costs_revert_no_line(tmp_path: pathlib.Path) -> None:
     before = distributions.snapshot(root / "etc")
     apply(root, Request())
     (root / "var/lib/pycoredump/configure.json").unlink()
-    change.revert(os.fspath(root), None, disk=Disk())
+    change.revert(os.fspath(root), None, disk=Quick())
     assert distributions.snapshot(root / "etc") == before
