@@ -17,6 +17,10 @@ def demangle(name: str) -> str:
                 pass
         if name.startswith("_Z"):
             return itanium.demangle(name)
-    except (rust.Unreadable, itanium.Unreadable):
+    except (
+        rust.Unreadable,
+        itanium.Unreadable,
+        RecursionError,
+    ):  # the last: called deep in somebody's recursion
         return name
     return name

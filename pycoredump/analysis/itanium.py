@@ -421,9 +421,11 @@ class _Parser:
 
     def template_argument(self) -> Type:
         if self.take("J"):
+            self.enter()
             elements: list[Type] = []
             while not self.take("E"):
                 elements.append(self.template_argument())
+            self.depth -= 1
             return _pack(elements)
         if self.peek("L"):
             return Type(self.literal())
