@@ -11,6 +11,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 
 import distributions
 import pytest
@@ -26,6 +28,14 @@ HOST = {
     if path.startswith(("/etc/pam.d", "/etc/ssh", "/etc/sec", "/etc/sysctl", "/etc/passwd", "/usr"))
 } | {"/etc/sysctl.conf": "fs.suid_dumpable=0", "/etc/group": distributions.GROUP}
 REQUEST = Request(mode="file")  # touches every kind: files edited, made and removed, directories, a mode
+
+
+@pytest.fixture
+def memory(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A directory in memory: these tests copy trees some thousand times."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
+    with tempfile.TemporaryDirectory(dir=place) as directory:
+        yield pathlib.Path(directory)
 
 
 class Cut(BaseException):
@@ -113,26 +123,26 @@ def is_old_or_new(now: dict[str, bytes], old: dict[str, bytes], new: dict[str, b
 @pytest.mark.parametrize("loss", ["nothing", "contents", "everything"])
 @pytest.mark.parametrize("revert", [False, True], ids=["apply", "revert"])
 def test_a_power_cut_before_any_step_leaves_each_file_old_or_new(
-    tmp_path: pathlib.Path, loss: str, revert: bool
+    memory: pathlib.Path, loss: str, revert: bool
 ) -> None:
-    pristine = distributions.lay(tmp_path / "pristine", HOST)
-    applied = tmp_path / "applied"
+    pristine = distributions.lay(memory / "pristine", HOST)
+    applied = memory / "applied"
     shutil.copytree(pristine, applied, symlinks=True)
     count = steps(applied, revert=False)
     before, after = distributions.snapshot(pristine), distributions.snapshot(applied)
     if revert:
-        scratch = tmp_path / "scratch"
+        scratch = memory / "scratch"
         shutil.copytree(applied, scratch, symlinks=True)
         count = steps(scratch, revert=True)
     assert count > 30
     old, new = contents(pristine), contents(applied)
     for at in range(1, count + 1):
-        root = tmp_path / str(at)
+        root = memory / str(at)
         shutil.copytree(applied if revert else pristine, root, symlinks=True)
         cut(root, at, loss, revert=revert)
         assert is_old_or_new(contents(root), old, new), at
 
-        again = tmp_path / "again"
+        again = memory / "again"
         shutil.copytree(root, again, symlinks=True)
         change.revert(os.fspath(again), None, disk=Quick())
         assert without_empty(distributions.snapshot(again)) == without_empty(before), at
@@ -164,18 +174,16 @@ strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not in
 @pytest.mark.parametrize(
     "call", ["write", "fsync", "rename", "unlink", "mkdir", "fchmod", "fchown", "rmdir"]
 )
-def test_killed_at_each_system_call_it_leaves_each_file_old_or_new(
-    tmp_path: pathlib.Path, call: str
-) -> None:
-    pristine = distributions.lay(tmp_path / "pristine", HOST)
-    applied = tmp_path / "applied"
+def test_killed_at_each_system_call_it_leaves_each_file_old_or_new(memory: pathlib.Path, call: str) -> None:
+    pristine = distributions.lay(memory / "pristine", HOST)
+    applied = memory / "applied"
     shutil.copytree(pristine, applied, symlinks=True)
     change.apply(os.fspath(applied), REQUEST, None, disk=Quick())
     before = distributions.snapshot(pristine)
     old, new = contents(pristine), contents(applied)
     for verb, start in (("apply", pristine), ("revert", applied)):
         for number in range(1, 200):
-            root = tmp_path / "root"
+            root = memory / "root"
             shutil.copytree(start, root, symlinks=True)
             survived = run_under_strace(root, verb, call, number)
             if not survived:
