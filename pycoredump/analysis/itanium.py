@@ -15,6 +15,8 @@ NAME_MAX = 8 << 10  # characters of the mangled name
 STEPS_MAX = 10_000
 PACK_MAX = 200  # elements of one pack
 
+DIGITS = frozenset("0123456789")  # str.isdigit() knows others
+
 PLAIN, FUNCTION, ARRAY, DECLARATOR = range(4)
 
 
@@ -91,7 +93,7 @@ class _Parser:
 
     def number(self) -> int:
         start = self.at
-        while self.at < len(self.text) and self.text[self.at].isdigit() and self.at - start < 9:
+        while self.at < len(self.text) and self.text[self.at] in DIGITS and self.at - start < 9:
             self.at += 1
         if start == self.at:
             raise Unreadable
@@ -305,13 +307,13 @@ class _Parser:
         if self.take("__"):
             self.number()
             self.need("_")
-        elif self.peek("_") and self.text[self.at + 1 : self.at + 2].isdigit():
+        elif self.peek("_") and self.text[self.at + 1 : self.at + 2] in DIGITS:
             self.at += 2
 
     def unqualified(self, scope: str) -> str:
         self.take("L")  # internal linkage
         head = self.text[self.at : self.at + 1]
-        if head.isdigit():
+        if head in DIGITS:
             text = self.source_name()
         elif head == "U":
             text = self.closure()
@@ -363,7 +365,7 @@ class _Parser:
             return f"operator {self.type()}"
         if code == "li":
             return f'operator"" {self.source_name()}'
-        if code[:1] == "v" and code[1:].isdigit():
+        if code[:1] == "v" and code[1:] in DIGITS:
             return f"operator {self.source_name()}"
         if code not in OPERATORS:
             raise Unreadable
@@ -505,7 +507,7 @@ class _Parser:
     def array_type(self) -> Type:
         self.need("A")
         size = ""
-        if self.text[self.at : self.at + 1].isdigit():
+        if self.text[self.at : self.at + 1] in DIGITS:
             size = str(self.number())
         elif not self.peek("_"):
             size = self.expression()
@@ -612,7 +614,7 @@ class _Parser:
             text = self.name().text
             self.arguments = outer
             return self.remember(Type(text))
-        if not self.text[self.at : self.at + 1].isdigit():
+        if self.text[self.at : self.at + 1] not in DIGITS:
             raise Unreadable
         return self.maybe_template(self.remember(Type(self.unqualified(""))))
 
@@ -657,7 +659,7 @@ class _Parser:
             self.at += 2
             called = self.expression()
             return f"{_operand(called)}({', '.join(self.expressions())})"
-        if head in ("sr", "on", "dn") or head[:1].isdigit():
+        if head in ("sr", "on", "dn") or head[:1] in DIGITS:
             return self.unresolved()
         if head in ("dt", "pt"):
             self.at += 2
@@ -760,7 +762,7 @@ def _operand(text: str) -> str:
     for letter in text:
         depth += (letter == "<") - (letter == ">")
         outside += letter if depth == 0 else ""
-    simple = outside.replace(">", "").replace("_", "").replace("::", "").isalnum() and not text[0].isdigit()
+    simple = outside.replace(">", "").replace("_", "").replace("::", "").isalnum() and text[0] not in DIGITS
     return text if simple else f"({text})"
 
 
@@ -822,7 +824,7 @@ def demangle(name: str) -> str:
 def _clones(rest: str) -> str:
     text, current = "", ""
     for part in rest.split(".")[1:]:
-        if current and not part.isdigit():
+        if current and not (part.isascii() and part.isdigit()):
             text += f" [clone {current}]"
             current = ""
         current += f".{part}"

@@ -1,0 +1,26 @@
+"""Coverage-guided fuzzing: atheris_fuzz.py TARGET CORPUS_DIRECTORY [libFuzzer options].
+
+What it finds belongs into corpus/TARGET-*, which test_hostile.py replays.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import atheris
+
+sys.path.insert(0, os.fspath(pathlib.Path(__file__).parent))
+with atheris.instrument_imports(include=["pycoredump"]):
+    import targets
+
+
+def main() -> None:
+    target = sys.argv.pop(1)
+    atheris.Setup(sys.argv, lambda data: targets.run(target, data))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

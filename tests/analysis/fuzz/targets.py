@@ -1,0 +1,125 @@
+"""What is fuzzed: functions that take any bytes and must end soon, with nothing but PycoredumpError inside.
+
+Run by test_hostile.py (hypothesis, short) and atheris_fuzz.py (minutes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+sys.path.insert(0, os.fspath(pathlib.Path(__file__).parents[1]))  # elfbuilder, also when atheris runs this
+
+from elfbuilder import STACK, TEXT, Function, build, dead, registers, uleb, words
+
+from pycoredump import corefile, elfnote
+from pycoredump.analysis import stacktrace, unwind
+from pycoredump.analysis.callframe import Cie, Fde, row_at
+from pycoredump.analysis.demangle import demangle
+from pycoredump.analysis.elf import Elf
+from pycoredump.analysis.expression import evaluate
+from pycoredump.analysis.image import Image
+from pycoredump.analysis.model import Report
+from pycoredump.analysis.source import BytesSource
+from pycoredump.elfnote import MappedFile
+from pycoredump.errors import PycoredumpError
+
+BASE = 0x5555_0000_0000
+CALLS = b"\xe8\0\0\0\0" * 12
+FILES = {
+    machine: build(
+        [
+            Function(
+                name="_ZN3foo3barEv", start=TEXT, size=0x40, instructions=bytes.fromhex("0e10410e208603")
+            ),
+            Function(
+                name="middle",
+                start=TEXT + 0x40,
+                size=0x40,
+                instructions=bytes.fromhex("0f03770806"),
+                code=CALLS,
+            ),
+            Function(
+                name="first", start=TEXT + 0x80, size=0x40, instructions=b"\x07" + uleb(16), code=CALLS
+            ),
+        ],
+        machine=machine,
+    )
+    for machine in (elfnote.EM_X86_64, elfnote.EM_AARCH64)
+}
+STACK_BYTES = words(0, BASE + TEXT + 0x4A, STACK + 64, BASE + TEXT + 0x8A) * 8
+
+
+def patched(base: bytes, data: bytes) -> bytes:
+    """`base` with changes: 2 bytes say where, 1 how many, then the bytes."""
+    out = bytearray(base)
+    at = 0
+    while at + 3 <= len(data):
+        place = int.from_bytes(data[at : at + 2], "little") % len(out)
+        size = data[at + 2] % 9
+        out[place : place + size] = data[at + 3 : at + 3 + size][: len(out) - place]
+        at += 3 + size
+    return bytes(out)
+
+
+def backtrace(data: bytes) -> None:
+    """A whole backtrace through a damaged module and a damaged stack."""
+    head, rest = data[:4].ljust(4, b"\0"), data[4:]
+    machine = elfnote.EM_AARCH64 if head[0] & 1 else elfnote.EM_X86_64
+    half = len(rest) * (head[1] or 128) // 256
+    file, stack = patched(FILES[machine], rest[:half]), patched(STACK_BYTES, rest[half:])
+    pc = BASE + TEXT + head[2]
+    core, layout = dead(
+        [(BASE, file[: 0x4000 if head[0] & 2 else 0x1000], 5), (STACK, stack, 6)],
+        [registers(machine, pc, STACK, r4=STACK + 8 * (head[3] & 15), r29=STACK, r30=BASE + TEXT + 0x48)]
+        if machine == elfnote.EM_AARCH64
+        else [registers(machine, pc, STACK, r4=STACK + 8 * (head[3] & 15))],
+        machine=machine,
+        files=(MappedFile(start=BASE, end=BASE + 0x4000, offset=0, path=b"/x.so"),),
+    )
+    modules = {} if head[0] & 4 else {b"/x.so": BytesSource(file)}
+    made = Image(core, layout, modules)
+    if head[0] & 8:
+        made.debug_files = {m.build_id: BytesSource(file) for m in made.modules}
+    found = unwind.threads(made, unwind.Budget(seconds=2.0))
+    list(stacktrace.lines(Report(threads=found, modules=made.modules)))
+
+
+def core(data: bytes) -> None:
+    """Any bytes as a core with a small module."""
+    image = Image(BytesSource(data), corefile.parse(data), {})
+    list(stacktrace.lines(Report(threads=unwind.threads(image, unwind.Budget(seconds=2.0)))))
+
+
+def frame_rules(data: bytes) -> None:
+    cie = Cie(code=1, data=-8, ra=16, encoding=0, augmented=False, signal=False, instructions=data[:20])
+    row_at(Fde(start=0, end=1 << 32, cie=cie, instructions=data[20:]), 1 << 31)
+
+
+def expression(data: bytes) -> None:
+    evaluate(data, {n: n * 8 for n in range(17)}, lambda address, size: bytes(size), 1 << 40)
+
+
+def name(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    for prefix in ("", "_Z", "_ZN", "_R", "_RNv"):
+        assert len(demangle(prefix + text)) < 1 << 20
+
+
+def elf_file(data: bytes) -> None:
+    file = Elf(BytesSource(data))
+    file.build_id, file.package_note, file.mini, file.dynamic, file.sections  # noqa: B018
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (backtrace, core, frame_rules, expression, name, elf_file)
+}
+
+
+def run(target: str, data: bytes) -> None:
+    """Any other exception than ours is a bug, and so is not coming back."""
+    with contextlib.suppress(PycoredumpError):
+        TARGETS[target](data)
