@@ -140,8 +140,12 @@ def _sees_all() -> bool:
     """Whether we may read the journal of the system, not only our own."""
     import glob
 
-    found = [path for base in ("var", "run") for path in glob.glob(f"/{base}/log/journal/*/system.journal")]
-    return all(os.access(path, os.R_OK) for path in found)
+    places = [path for base in ("var", "run") for path in glob.glob(f"/{base}/log/journal/*")]
+    return all(
+        os.access(place, os.R_OK | os.X_OK)
+        and all(os.access(path, os.R_OK) for path in glob.glob(f"{place}/system.journal"))
+        for place in places
+    )
 
 
 def _bytes(reader: Reader, name: str) -> bytes:
