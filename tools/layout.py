@@ -32,9 +32,11 @@ try:
 except BaseException as e:
     # Nothing of ours can be loaded: this line is all that is left of the crash.
     line = f"<2>pycoredump[{{os.getpid()}}]: crash lost (PID, signal, time, program: {{sys.argv[1:5]}}): {{e!r}}"
-    kmsg = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
-    os.write(kmsg, line.encode("utf-8", "backslashreplace")[:900])
     status = 1
+    try:
+        os.write(os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC), line.encode("utf-8", "backslashreplace")[:900])
+    except OSError:
+        pass
 os._exit(status)
 """
 

@@ -42,23 +42,24 @@ SPECIFIERS = {
 
 
 def escaped(text: str) -> str:
-    """Text for man(7): nothing in it is a request."""
+    """Text for mdoc(7): nothing in it is a request."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"(?m)^([.'])", r"\\&\1", text)
 
 
 def paragraph(label: str, text: str) -> str:
-    """A labelled paragraph; words that end in = are options."""
-    words = [
-        f"\\fI{word}\\fR" if re.fullmatch(r"[A-Z][A-Za-z]+=[.,;:]?", word) else word for word in text.split()
-    ]
-    body = textwrap.fill(" ".join(words), WIDTH, break_long_words=False, break_on_hyphens=False)
-    return f".TP\n{label}\n{escaped(body)}".replace("\\efI", "\\fI").replace("\\efR", "\\fR")
+    """An item of a list. The label is mdoc(7), the text is plain."""
+    # mdoc(7) wants each sentence to begin a line.
+    sentences = re.split(r"(?<=[.?!]) (?=[A-Z0-9])", text)
+    body = "\n".join(
+        textwrap.fill(one, WIDTH, break_long_words=False, break_on_hyphens=False) for one in sentences
+    )
+    return f".It {label}\n{escaped(body)}"
 
 
 def option(one: Option) -> str:
-    default = f"Default: {one.default}." if one.default else "Default: empty."
-    return paragraph(f"\\fI{one.name}=\\fR", f"{one.text} {default}")
+    value = f" Ns Li {one.default}" if one.default else ""
+    return paragraph(f"Va {one.name} Ns ={value}", one.text)
 
 
 def options() -> str:
@@ -67,17 +68,24 @@ def options() -> str:
 
 def specifiers() -> str:
     return "\n".join(
-        paragraph(f"\\fB{specifier}\\fR", SPECIFIERS[field]) for specifier, field in crash.SPECIFIERS
+        paragraph(f"Li \\&{specifier}", SPECIFIERS[field]) for specifier, field in crash.SPECIFIERS
     )
 
 
 def fields() -> str:
-    return "\n".join(paragraph(f"\\fI{name}=\\fR", text) for name, text in journal.OWN_FIELDS.items())
+    return "\n".join(paragraph(f"Va {name}", text) for name, text in journal.OWN_FIELDS.items())
+
+
+def standard() -> str:
+    return _listed(list(journal.STANDARD_FIELDS), "Va")
+
+
+def _listed(names: list[str], macro: str) -> str:
+    return "\n".join(f".{macro} {name} {'.' if name == names[-1] else ','}" for name in names)
 
 
 def signals() -> str:
-    names = [name for _, name in sorted(crash.SIGNALS.items())]
-    return textwrap.fill(", ".join(names), WIDTH)
+    return _listed([name for _, name in sorted(crash.SIGNALS.items())], "Dv")
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -85,6 +93,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "specifiers": specifiers,
     "fields": fields,
     "signals": signals,
+    "standard": standard,
 }
 
 
