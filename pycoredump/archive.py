@@ -11,11 +11,15 @@ import os
 
 from pycoredump import zstd
 from pycoredump.errors import PycoredumpError
+from pycoredump.sink import Sink
 
 METADATA_TAG = b"PYCORE1\n"  # begins the contents of our skippable frame; a zstd frame with JSON follows
 TAIL_RESERVE = (
     256 << 10
 )  # bytes kept free for metadata and seek table when a limit or a full disk stops the core
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Full(PycoredumpError):
@@ -32,32 +36,32 @@ class Writer:
         self.fd = fd
         self.limit = max(limit - reserve, limit // 2)
         self.frames: list[tuple[int, int]] = []  # (bytes in the file, bytes of the core)
-        self.written = 0  # bytes in the file
-        self.core_size = 0  # bytes of the core that are in it
+        self.written = 0  # bytes of the frames
+        self.core_size = 0  # bytes of the core that are in them
         self.head_size = 0
+        self._sink = Sink(fd)
 
     def head(self, data: bytes) -> None:
         """ELF header and program headers, stored so that rehead() can replace them in place."""
         self.head_size = len(data)
-        frame = zstd.fixed(data)
-        _write_at(self.fd, frame, self.end)
-        self._count(len(frame), len(data))
+        self._put(zstd.fixed(data))
+        self._count(len(zstd.fixed(data)), len(data))
 
     def rehead(self, data: bytes) -> None:
+        """Replace the head, after everything else. OSError."""
         if len(data) != self.head_size:
             raise ValueError("the head cannot change its size")
+        self.settle()
         _write_at(self.fd, zstd.fixed(data), 0)
 
     def append(self, frame: bytes, size: int) -> None:
-        """A whole frame that holds `size` bytes. Full (nothing is written then) or OSError."""
+        """A whole frame that holds `size` bytes. Full (the frame, and perhaps some before it, are gone) or OSError."""
         if self.written + len(frame) > self.limit:
             raise Full(f"The limit of {self.limit} bytes is reached")
         try:
-            _write_at(self.fd, frame, self.end)
+            self._put(frame)
         except OSError as e:
-            os.ftruncate(self.fd, self.end)
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
+            self._give_up(e)
             raise Full(f"No room for more: {e.strerror}") from None
         self._count(len(frame), size)
 
@@ -75,11 +79,19 @@ class Writer:
             self.limit = limit
         return True
 
+    def settle(self) -> None:
+        """Have all frames in the file, or on a full disk as many as there is room for. OSError."""
+        try:
+            self._sink.settle()
+        except OSError as e:
+            self._give_up(e)
+
     def finish(self, metadata: bytes) -> int:
         """Write metadata and seek table; on a full disk at the cost of the last frames. Bytes of the core kept.
 
         OSError if not even the head and the tail fit.
         """
+        self.settle()
         while True:
             table = [*self.frames, (8 + len(metadata), 0)]
             tail = zstd.skippable(zstd.METADATA, metadata) + zstd.seek_table(table)
@@ -87,23 +99,30 @@ class Writer:
                 _write_at(self.fd, tail, self.written)
                 return self.core_size
             except OSError as e:
-                os.ftruncate(self.fd, self.written)
-                if e.errno not in (errno.ENOSPC, errno.EDQUOT) or len(self.frames) <= 2:
+                if e.errno not in NO_ROOM or len(self.frames) <= 2:
                     raise
-                compressed, size = self.frames.pop()
-                self.written -= compressed
-                self.core_size -= size
-                os.ftruncate(self.fd, self.written)
+                self._drop_behind(self.written - 1)
 
-    @property
-    def end(self) -> int:
-        """Where in the file the next frame goes."""
-        return self.written
+    def _put(self, frame: bytes) -> None:
+        self._sink.append(frame)
 
     def _count(self, written: int, size: int) -> None:
         self.written += written
         self.core_size += size
         self.frames.append((written, size))
+
+    def _give_up(self, error: OSError) -> None:
+        """After a failed write: keep the frames that are whole in the file. Anything but a full disk is raised."""
+        self._drop_behind(self._sink.flushed)
+        if error.errno not in NO_ROOM:
+            raise error
+
+    def _drop_behind(self, size: int) -> None:
+        while self.frames and self.written > size:
+            compressed, length = self.frames.pop()
+            self.written -= compressed
+            self.core_size -= length
+        self._sink.reset(self.written)
 
 
 class PlainWriter(Writer):
@@ -126,15 +145,27 @@ class PlainWriter(Writer):
     def zeros(self, size: int) -> None:
         self._count(0, size)
 
-    @property
-    def end(self) -> int:
-        return self.base + self.core_size
+    def settle(self) -> None:
+        os.ftruncate(self.fd, self.end)  # untouched memory at the very end is a hole that nobody wrote
 
     def finish(self, metadata: bytes) -> int:
+        self.settle()
         tail = zstd.skippable(zstd.METADATA, metadata) + zstd.seek_table([(8 + len(metadata), 0)])
-        os.ftruncate(self.fd, self.end)
         _write_at(self.fd, tail, self.end)
         return self.core_size
+
+    @property
+    def end(self) -> int:
+        """Where in the file the next bytes go."""
+        return self.base + self.core_size
+
+    def _put(self, frame: bytes) -> None:
+        _write_at(self.fd, frame, self.end)
+
+    def _give_up(self, error: OSError) -> None:
+        self.settle()
+        if error.errno not in NO_ROOM:
+            raise error
 
 
 def append_metadata(fd: int, metadata: bytes, entries: list[tuple[int, int]]) -> None:

@@ -188,7 +188,7 @@ def _fill(
     )
     kept = _finish(core, planned, writer, done).replace(content=content, fd=fd, plain=not writer.compressed)
     if admitted.journal:
-        os.ftruncate(fd, writer.end)  # untouched memory at the very end is a hole that nobody wrote
+        writer.settle()
         return writer, kept.replace(size=writer.core_size, journal=True)
 
     before = writer.core_size

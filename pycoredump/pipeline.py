@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 ENDED = "The process went away, or its core ended, while it was read"
-WORKERS_MAX = 4  # about 8 MiB each; more processors are left to those who do the work of the host
+WORKERS_MAX = 8  # about 4 MiB each; more processors are left to those who do the work of the host
 
 
 class StreamSource:
