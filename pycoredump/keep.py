@@ -183,7 +183,7 @@ def _fill(
         core.source,
         writer,
         level=config.compression_level,
-        workers=os.cpu_count() or 1,
+        workers=workers(),
         frame=frame,
     )
     kept = _finish(core, planned, writer, done).replace(content=content, fd=fd, plain=not writer.compressed)
@@ -198,6 +198,11 @@ def _fill(
         writer.rehead(plan.cut(planned.head, core.layout, size))
         kept = kept.replace(truncated=True)
     return writer, kept.replace(size=size, frames=tuple(writer.frames), stored=os.fstat(fd).st_size)
+
+
+def workers() -> int:
+    """One more than processors: while one writes to the disk, the others compress."""
+    return (os.cpu_count() or 1) + 1
 
 
 def _file_max(config: Config, admitted: Admission, content: str) -> int:
