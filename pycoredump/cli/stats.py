@@ -34,7 +34,14 @@ def run(command: options.Command) -> int:
         return 0
 
     style = Style(colour=screen.wants_colour(tty=sys.stdout.isatty()) and not command.has("output"))
-    lines = text(counted, style, rows=options.count(command) or ROWS, width=screen.columns(), **there)
+    lines = text(
+        counted,
+        style,
+        rows=options.count(command) or ROWS,
+        width=screen.columns(),
+        legend=not command.has("no-legend"),
+        **there,
+    )
     if command.has("output"):
         _write(command.get("output"), "".join(f"{line}\n" for line in lines))
         return 0
@@ -75,7 +82,7 @@ def _write(path: str, text: str) -> None:
 
 
 def text(
-    counted: Tally, style: Style, *, rows: int, width: int, archives: int, stored: int
+    counted: Tally, style: Style, *, rows: int, width: int, legend: bool, archives: int, stored: int
 ) -> Iterator[str]:
     """The tables and the histogram."""
     block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
@@ -87,7 +94,7 @@ def text(
     for kind in Tally.KINDS:
         if counted.by[kind]:
             yield ""
-            yield from _table(counted, kind, rows, block).lines(style, width=width)
+            yield from _table(counted, kind, rows, block).lines(style, legend=legend, width=width)
             if len(counted.by[kind]) > rows:
                 yield f"… and {len(counted.by[kind]) - rows} more"
     yield ""

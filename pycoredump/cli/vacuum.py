@@ -19,14 +19,21 @@ def run(command: options.Command) -> int:
         raise ArgumentError("vacuum takes no matches", hint="remove does.")
     limits = _limits(command)
     directory = search.place(command).cores
+    if not os.path.isdir(directory):
+        return _nothing(command)  # before the first crash, and the timer runs all the same
+
     removal.need_right(directory)
     names = victims(directory, limits)
     if not names:
-        if not command.has("quiet"):
-            print("The limits hold; nothing to remove")
-        return 0
+        return _nothing(command)
     removed = removal.remove(command, directory, names)
     return 0 if removed == len(names) or command.has("dry-run") else 1
+
+
+def _nothing(command: options.Command) -> int:
+    if not command.has("quiet"):
+        print("The limits hold; nothing to remove")
+    return 0
 
 
 def victims(directory: str, limits: Config) -> list[str]:
