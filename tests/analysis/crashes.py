@@ -23,6 +23,7 @@ from pycoredump.record import Record
 
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 LOCK = "/run/lock/pycoredump-core-pattern.lock"
+LOCK_SECONDS = 60.0
 WAYS = [
     "null",
     "abort",
@@ -159,11 +160,24 @@ def _installed() -> Iterator[Case]:
 def plain_core_files() -> Iterator[None]:
     """While kernel.core_pattern is `core`, nobody else changes it. RuntimeError if it is something else."""
     with open(LOCK, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for(lock.fileno())
         pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
         if pattern != "core":
             raise RuntimeError(f"kernel.core_pattern is {pattern!r}; plain core files need 'core'")
         yield
+
+
+def _wait_for(lock: int) -> None:
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{LOCK} is held by somebody else") from None
+            time.sleep(0.1)
+        else:
+            return
 
 
 def make(case: Case, directory: pathlib.Path) -> str:
@@ -225,7 +239,7 @@ def _run(case: Case, argv: list[str], directory: pathlib.Path, environment: dict
         return "did not die"
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     return "" if (directory / "core").exists() else f"ended with {process.returncode} and left no core"
 
 

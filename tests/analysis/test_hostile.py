@@ -48,7 +48,7 @@ def test_changed_bytes_where_they_matter(head: bytes, changes: list[tuple[int, b
 
 @pytest.mark.parametrize("path", CORPUS, ids=[path.name for path in CORPUS])
 def test_what_fuzzing_found_once(path: pathlib.Path) -> None:
-    targets.run(path.name.rsplit("-", 1)[0], path.read_bytes())
+    targets.run(path.name.split("-", 1)[0], path.read_bytes())
 
 
 def test_the_untouched_process_has_a_backtrace() -> None:
