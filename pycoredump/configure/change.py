@@ -170,13 +170,17 @@ def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> l
 
 def _close_directory(transaction: Transaction, before: Changed) -> list[str]:
     """The directory of file mode as it was; kept, but closed, if there are cores in one that we made."""
-    if directory.PATH not in before.modes or directory.mode(transaction.tree) != directory.MODE:
+    now = directory.mode(transaction.tree)
+    if directory.PATH not in before.modes or now is None:
         return []
 
     real = transaction.tree.real(directory.PATH)
     mode = before.modes[directory.PATH]
     if mode is None and transaction.remove_directory(real):
         return [f"removed {directory.PATH}"]
+
+    if now != directory.MODE:
+        return []
 
     mode = directory.CLOSED if mode is None else mode
     transaction.set_mode(real, mode)

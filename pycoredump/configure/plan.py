@@ -59,7 +59,10 @@ def build(tree: Tree, request: Request, before: Changed, host: Host, kernel: Ker
     undo.undo(tree, before)
     reasons = _edit(tree, request, host)
     mode = directory.plan(tree, request.mode)
-    if request.mode == "pipe" and directory.PATH in before.modes:  # an earlier --mode file opened it
+    opened = (
+        request.mode == "pipe" and directory.PATH in before.modes and directory.mode(tree) == directory.MODE
+    )
+    if opened:  # by an earlier --mode file
         mode = before.modes[directory.PATH] or directory.CLOSED
     changes = tree.changes()
     if any(change.path.startswith("/etc/ssh/") for change in changes):
@@ -135,10 +138,9 @@ def _record(
         elif lines.marked(text):
             after.files[path] = ""
     after.made = before.made + [path for path in made if path not in before.made]
-    if request.mode == "file":
-        after.modes = {directory.PATH: directory.mode(tree)} | before.modes
-        if after.modes[directory.PATH] == directory.MODE:
-            after.modes = {}
+    after.modes = dict(before.modes)
+    if request.mode == "file" and directory.mode(tree) != directory.MODE:
+        after.modes.setdefault(directory.PATH, directory.mode(tree))
     earlier = {key: (pair[0], wanted[key]) for key, pair in before.sysctl.items() if key in wanted}
     after.sysctl = pending | earlier
     after.files.pop(PATH, None)

@@ -1,11 +1,13 @@
 """DefaultLimitCORE= of systemd-system.conf(5): the core limit of services, which never pass through PAM.
 
-Unset is right: PID 1 raises its own limit to infinity and services inherit it (systemd since version 229).
+Unset is right for upstream's systemd: PID 1 raises its own limit to infinity and services inherit it (since
+version 229). Debian and its derivatives take that back: unset is the kernel's default there, a soft limit of 0
+(measured on Debian 12 with systemd 252).
 """
 
 from __future__ import annotations
 
-from pycoredump.configure import lines
+from pycoredump.configure import limits, lines
 from pycoredump.configure.item import ABSENT, OK, WRONG, Item
 from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
@@ -59,18 +61,29 @@ def resolve(tree: Tree) -> Setting | None:
     return winner
 
 
-def holds(setting: Setting | None) -> bool:
-    """Whether services dump core. 0, or less than a page, is no core."""
-    if setting is None:
-        return True
+def present(tree: Tree) -> bool:
+    """Whether systemd can be the init program of this host."""
+    return any(tree.is_executable(f"{top}/systemd/systemd") for top in ("/usr/lib", "/lib"))
 
-    digits = setting.soft().rstrip("KMGTPE")
-    return not digits.isdecimal() or (int(digits) > 0 and (digits != setting.soft() or int(digits) >= 4096))
+
+def soft_limit(tree: Tree) -> str:
+    """The soft limit of services as systemd.exec(5) spells it."""
+    setting = resolve(tree)
+    if setting is not None:
+        return setting.soft()
+
+    return "0" if limits.debian_rules(tree) else "infinity"
+
+
+def enough(soft: str) -> bool:
+    """Whether services dump core. 0, or less than a page, is no core."""
+    digits = soft.rstrip("KMGTPE")
+    return not digits.isdecimal() or (int(digits) > 0 and (digits != soft or int(digits) >= 4096))
 
 
 def plan(tree: Tree) -> None:
     """Write our drop-in to the tree if services dump no core; its name sorts after all others."""
-    if holds(resolve(tree)):
+    if not present(tree) or enough(soft_limit(tree)):
         return
 
     name = OWN.rpartition("/")[2]
@@ -83,19 +96,19 @@ def plan(tree: Tree) -> None:
 def inspect(tree: Tree, running: str = "") -> Item:
     """The item. `running`: the soft limit that a running systemd gives to services, "" if none was asked."""
     name = "core limit of services"
-    if not tree.is_directory("/usr/lib/systemd") and not tree.is_directory("/lib/systemd"):
+    if not present(tree):
         return Item(name=name, state=ABSENT, found="no systemd")
 
     setting = resolve(tree)
-    right = holds(setting)
-    good = right and (not running or holds(Setting(file="", line=0, value=running)))
+    right = enough(soft_limit(tree))
+    good = enough(running) if running else right
     return Item(
         name=name,
         state=OK if good else WRONG,
-        wanted=f"{KEY} unset or not 0",
+        wanted=f"{KEY}=infinity",
         found=f"{KEY}={setting.value}" if setting else "unset",
-        effective=f"running: {running}" if running else setting.soft() if setting else "infinity",
+        effective=f"running: {running}" if running else soft_limit(tree),
         file=setting.file if setting else "",
         line=setting.line if setting else 0,
-        hint="" if good else "systemctl daemon-reload" if right else "apply --services sets it",
+        hint="" if good else "systemctl daemon-reload makes it so" if right else "apply --services sets it",
     )

@@ -23,6 +23,7 @@ COMMON: Files = {
     "/etc/group": GROUP,
     "/usr/libexec/pycoredump": "#!/bin/sh\n",
     "/usr/lib/tmpfiles.d/legacy.conf": "",
+    "/usr/lib/systemd/systemd": "ELF",
     "/usr/lib/systemd/system.conf": "[Manager]\n#DefaultLimitCORE=\n",
 }
 
@@ -487,7 +488,8 @@ def lay(root: pathlib.Path, files: Files) -> pathlib.Path:
             real.symlink_to(text[2:])
         else:
             real.write_bytes(text.encode("utf-8", "surrogateescape"))
-    (root / "usr/libexec/pycoredump").chmod(0o755)
+    for program in ("usr/libexec/pycoredump", "usr/lib/systemd/systemd"):
+        (root / program).chmod(0o755)
     return root
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycoredump.configure import lines
@@ -11,17 +11,20 @@ from pycoredump.configure import lines
 texts = st.text(st.sampled_from("ab #\n\r\\\x0c\x85\udcff\x00="), max_size=60)
 
 
+@settings(deadline=None, derandomize=True)
 @given(texts, st.integers(0, 70), st.lists(st.just("ours"), min_size=1, max_size=3))
 def test_what_was_inserted_is_removed_to_the_byte(text: str, at: int, added: list[str]) -> None:
     at = min(at, len(lines.split(text)))
     assert lines.remove(lines.insert(text, at, added), re.compile("ours")) == text
 
 
+@settings(deadline=None, derandomize=True)
 @given(texts)
 def test_lines_joined_are_the_text(text: str) -> None:
     assert "".join(lines.split(text)) == text
 
 
+@settings(deadline=None, derandomize=True)
 @given(texts, texts)
 def test_a_line_end_that_was_added_stays_when_something_came_after_it(text: str, later: str) -> None:
     inserted = lines.insert(text, len(lines.split(text)), ["ours"])

@@ -106,7 +106,7 @@ texts = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(texts, texts)
 def test_it_is_enabled_and_undo_restores_every_byte(text: str, drop_in: str) -> None:
     tree = host(text, site=drop_in)

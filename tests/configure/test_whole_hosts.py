@@ -87,6 +87,27 @@ def test_apply_of_another_mode_leaves_what_it_alone_would(
     assert (detour / "var/core").stat().st_mode == (direct / "var/core").stat().st_mode
 
 
+def test_revert_after_both_modes_leaves_no_directory(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, distributions.DEBIAN)
+    before = distributions.snapshot(root)
+    apply(root, REQUESTS["file"])
+    apply(root, REQUESTS["pipe"])
+    assert (root / "var/core").stat().st_mode & 0o7777 == 0o711
+    change.revert(os.fspath(root), None, disk=Quick())
+    assert distributions.snapshot(root) == before
+
+
+def test_revert_keeps_cores_but_closes_their_directory(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, distributions.DEBIAN)
+    apply(root, REQUESTS["file"])
+    (root / "var/core/core-x").touch()
+    change.revert(os.fspath(root), None, disk=Quick())
+    assert ((root / "var/core").stat().st_mode & 0o7777, os.listdir(root / "var/core")) == (
+        0o711,
+        ["core-x"],
+    )
+
+
 @hosts
 def test_revert_after_other_edits_takes_only_our_lines(
     tmp_path: pathlib.Path, files: distributions.Files
