@@ -16,6 +16,7 @@ from pycoredump import (
     guard,
     journal,
     keep,
+    modules,
     procfs,
     retention,
     state,
@@ -23,6 +24,7 @@ from pycoredump import (
 )
 from pycoredump import crash as crashes
 from pycoredump.errors import PycoredumpError
+from pycoredump.zstd import PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class Way:
         self.directory: procfs.ProcessDirectory | None = None
         self.layout: Layout | None = None
         self.kept = keep.Kept()
+        self.modules: list[modules.OpenModule] = []
+        self.found: Fields = {}  # what the analysis adds to the entry
+        self.message = ""  # its second part
         self.unread = 0  # bytes of the stream that were left in it
 
     def log(self, priority: int, text: str) -> None:
@@ -86,6 +91,7 @@ def handle(way: Way, *, etc: str, lib: str) -> int:
     finally:
         release(way)
         slots.release()
+    explain(way)
     recorded = record(way)
     tidy(way)
     return 0 if recorded else 1
@@ -105,6 +111,8 @@ def gather(way: Way) -> None:
         return
     way.process = procfs.gather(way.directory, way.crash)
     way.problems += way.process.problems
+    if way.config.analysis:
+        way.modules = modules.open_modules(way.directory, way.process)
     if way.crash.rlimit is None:
         way.crash = way.crash.replace(rlimit=procfs.core_limit(way.process))
 
@@ -167,10 +175,48 @@ def _drain() -> None:
         pass
 
 
+def explain(way: Way) -> None:
+    """Have the crash analysed, in a sandbox; a failure or time-out costs the backtrace, never the entry."""
+    if not way.config.analysis or way.kept.fd < 0:
+        return
+    slots = state.Slots(os.cpu_count() or 1, name="analysis")
+    slots.acquire(way.crash.pid)
+    try:
+        _explain(way)
+    except Exception as e:
+        # The world after the release is wide: libraries that do not load, a kernel that refuses, hostile input.
+        way.problems.append(f"No analysis: {_sentence(e)}")
+    finally:
+        slots.release()
+        modules.close(way.modules)
+
+
+def _explain(way: Way) -> None:
+    if PACKAGES not in sys.path:
+        sys.path.append(PACKAGES)
+    from pycoredump import explain as analysis
+
+    unit = way.journald and not _is_manager(way)
+    found = analysis.report(
+        way.kept, way.crash, way.process, way.modules, seconds=way.config.analysis_seconds, unit=unit
+    )
+    way.found = analysis.fields(found, entry.exe(way.process.exe).decode("utf-8", "surrogateescape"))
+    way.message = analysis.message(found)
+    way.problems += found.problems
+    if way.kept.file:
+        analysis.store(way.kept, way.found | {"MESSAGE": entry.text(way.message)})
+
+
+def _is_manager(way: Way) -> bool:
+    """Whether PID 1 crashed: it starts no unit any more."""
+    return way.crash.pid == 1 or way.process.cgroup.rstrip().endswith(b"/init.scope")
+
+
 def record(way: Way) -> bool:
     """The entry, with everything. Whether it, or at least the archive or the kernel log, holds the crash."""
-    fields = facts(way) | keep.fields_of(way.kept)
-    fields["MESSAGE"] = entry.text(entry.summary(fields, dumped=bool(way.kept.file) or way.kept.journal))
+    fields = facts(way) | keep.fields_of(way.kept) | way.found
+    first = entry.summary(fields, dumped=bool(way.kept.file) or way.kept.journal)
+    fields["MESSAGE"] = entry.text(f"{first}\n\n{way.message}" if way.message else first)
     try:
         problem = _send(way, fields)
     except OSError as e:

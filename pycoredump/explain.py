@@ -1,0 +1,117 @@
+"""Why it crashed: a minicore from the archive, the sandboxed analysis, and its report as journal fields.
+
+Runs after the release and imports what it needs then. Whatever fails here costs its part of the entry, never
+the entry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+from pycoredump import entry, extract, journal, metadata
+from pycoredump.analysis import service, stacktrace
+from pycoredump.analysis.model import Facts, Module, Report
+from pycoredump.archive import append_metadata
+from pycoredump.crash import Crash
+from pycoredump.entry import Fields
+from pycoredump.keep import Kept
+from pycoredump.modules import OpenModule
+from pycoredump.procfs import Process
+from pycoredump.reader import Archive
+
+ARGUMENTS_MAX = 4096
+MESSAGE_MAX = 1 << 20  # characters of all backtraces; systemd-coredump's limit for its own
+
+
+def report(
+    kept: Kept, crash: Crash, process: Process, modules: Sequence[OpenModule], *, seconds: int, unit: bool
+) -> Report:
+    """The analysis of a stored core. `unit`: whether the service manager may be asked. PycoredumpError, OSError."""
+    core = extract.minicore(Archive(kept.fd, base=journal.CORE_AT if kept.journal else 0))
+    try:
+        return service.analyse(
+            core,
+            [(module.path, module.fd) for module in modules],
+            facts(crash, process, modules),
+            seconds=seconds,
+            path=service.SOCKET if unit else "",
+        )
+    finally:
+        os.close(core)
+
+
+def facts(crash: Crash, process: Process, modules: Sequence[OpenModule]) -> Facts:
+    """What the analysis may want to know besides the core."""
+    arguments = process.cmdline.removesuffix(b"\0").split(b"\0") if process.cmdline else []
+    return Facts(
+        signal=crash.signal,
+        comm=_text(process.comm) or crash.comm,
+        exe=_text(entry.exe(process.exe)),
+        arguments=tuple(_text(argument) for argument in arguments[:ARGUMENTS_MAX]),
+        maps=_text(process.maps),
+        sizes={_text(module.path): os.fstat(module.fd).st_size for module in modules},
+    )
+
+
+def fields(found: Report, exe: str) -> Fields:
+    """The report as journal fields; MESSAGE is only its second part, see message()."""
+    package = _package_of(found, exe)
+    values = {
+        "COREDUMP_SIGNATURE": found.signature,
+        "COREDUMP_TITLE": found.title,
+        "COREDUMP_EXPLANATION": "\n".join(found.words),
+        "COREDUMP_SCRIPT": found.script,
+        "COREDUMP_SCRIPT_TRACE": "\n".join(_script_lines(found)),
+        "COREDUMP_MODULES": "\n".join(f"{module.build_id or '-'} {module.path}" for module in found.modules),
+        "COREDUMP_PACKAGE_JSON": packages(found),
+        "COREDUMP_PACKAGE_NAME": package.get("name", ""),
+        "COREDUMP_PACKAGE_VERSION": package.get("version", ""),
+    }
+    return {name: entry.text(value) for name, value in values.items() if value}
+
+
+def message(found: Report) -> str:
+    """The second part of MESSAGE: the fault in words, then the backtraces as systemd-coredump prints them."""
+    blocks = [
+        list(found.words),
+        list(stacktrace.lines(found, found.architecture)),
+        list(_script_lines(found)),
+    ]
+    text = "\n\n".join("\n".join(lines) for lines in blocks if lines)
+    return text if len(text) <= MESSAGE_MAX else f"{text[:MESSAGE_MAX]}\n..."
+
+
+def packages(found: Report) -> str:
+    """COREDUMP_PACKAGE_JSON: for each module its package and build id, and what kind of ELF file it all is."""
+    table: dict[str, object] = {"elfType": "coredump", "elfArchitecture": found.architecture}
+    for module in found.modules:
+        facts = {**(module.package or {}), **({"buildId": module.build_id} if module.build_id else {})}
+        if facts:
+            table[os.path.basename(module.path)] = facts
+    return json.dumps(table) if len(table) > 2 else ""
+
+
+def store(kept: Kept, new: Fields) -> None:
+    """Write the report into the archive, behind what is there. OSError, PycoredumpError."""
+    known = Archive(kept.fd)
+    entries = [(frame.size, frame.length) for frame in known.frames]
+    append_metadata(kept.fd, metadata.frame(new), entries)
+    os.fsync(kept.fd)
+
+
+def _package_of(found: Report, exe: str) -> dict[str, str]:
+    main: Module | None = next((m for m in found.modules if m.main or m.path == exe), None)
+    return (main.package or {}) if main else {}
+
+
+def _script_lines(found: Report) -> Iterator[str]:
+    for trace in found.scripts:
+        yield f"Script stack of thread {trace.tid}:"
+        for number, frame in enumerate(trace.frames):
+            yield f"#{number:<2} {frame.function} ({frame.file}:{frame.line})"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
