@@ -13,7 +13,7 @@ from pycoredump.cli import core, dump, info, options, screen, search
 from pycoredump.cli.incident import Incident
 from pycoredump.cli.incidents import Incidents
 from pycoredump.cli.screen import Style
-from pycoredump.errors import ArgumentError, PycoredumpError
+from pycoredump.errors import ArgumentError
 
 TEMPORARY = "/var/tmp"  # as coredumpctl: /tmp is memory on many hosts
 
@@ -22,7 +22,6 @@ def run(command: options.Command) -> int:
     """The debugger's exit status. NothingFound, NoCore."""
     one, found = search.newest(command)
     debugger = _debugger(command)
-    exe = executable(one, root=found.place.root)
     if not command.has("quiet"):
         for line in info.text(one, found, Style(colour=screen.wants_colour(tty=sys.stdout.isatty()))):
             print(line)
@@ -30,7 +29,8 @@ def run(command: options.Command) -> int:
 
     path, temporary = _core_file(one, found)
     try:
-        return start([*debugger, *_settings(debugger, one, found), exe, "-c", path])
+        exe = executable(one, root=found.place.root)
+        return start([*debugger, *_settings(debugger, one, found), *exe, "-c", path])
     finally:
         if temporary:
             os.unlink(path)
@@ -49,19 +49,14 @@ def _debugger(command: options.Command) -> list[str]:
     return words
 
 
-def executable(one: Incident, *, root: str = "") -> str:
-    """The program's file. PycoredumpError if it is not there, or is not the one that crashed."""
+def executable(one: Incident, *, root: str = "") -> list[str]:
+    """The program's file; [] if it is not there: a core alone still tells much, with debuginfod nearly all."""
     exe = one.get("COREDUMP_EXE")
-    if not exe.startswith("/"):
-        raise PycoredumpError(
-            "The executable of the crash is not known", hint="Dump the core, and name it to gdb."
-        )
-    if exe.endswith(" (deleted)") or not os.path.isfile(f"{root}{exe}"):
-        raise PycoredumpError(
-            f"The executable {root}{exe} is gone",
-            hint="Install the program again, or dump the core and use debuginfod.",
-        )
-    return f"{root}{exe}"
+    if exe.startswith("/") and os.path.isfile(f"{root}{exe}"):
+        return [f"{root}{exe}"]
+    why = f"The executable {root}{exe} is gone" if exe else "The executable is not known"
+    print(f"{screen.shown(why)}: the debugger gets the core alone.", file=sys.stderr, flush=True)
+    return []
 
 
 def _settings(debugger: list[str], one: Incident, found: Incidents) -> list[str]:

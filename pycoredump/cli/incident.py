@@ -59,13 +59,23 @@ class Incident:
         return self.number("COREDUMP_TIMESTAMP") or self.time
 
     @property
-    def signal(self) -> str:
-        """SIGSEGV; entries may have the name in place of the number."""
-        text = self.get("COREDUMP_SIGNAL")
+    def signal_number(self) -> int | None:
+        """Entries may have the name in place of the number; None if it is neither."""
         number = self.number("COREDUMP_SIGNAL")
         if number is not None:
-            return SIGNALS.get(number) or _other_signal(number)
-        return text
+            return number
+        name = self.get("COREDUMP_SIGNAL")
+        return next((value for value, known in SIGNALS.items() if known == name), None)
+
+    @property
+    def signal(self) -> str:
+        """SIGSEGV, or as coredumpctl writes the others: SIGRTMIN+1, SIG0 for what is none."""
+        if self.get("MESSAGE_ID") == BACKTRACE_ID:
+            return "SIG0"
+        number = self.signal_number
+        if number is None:
+            return self.get("COREDUMP_SIGNAL")
+        return SIGNALS.get(number) or _other_signal(number)
 
     @property
     def program(self) -> str:
@@ -80,10 +90,12 @@ class Incident:
 def _other_signal(number: int) -> str:
     import signal
 
+    if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
     try:
         return signal.Signals(number).name
     except ValueError:
-        return str(number)
+        return f"SIG{number}"
 
 
 class Presence:

@@ -15,7 +15,7 @@ from pycoredump.record import Record
 # Read from each entry at once; others when they are asked for.
 BRIEF = (
     "COREDUMP_PID", "COREDUMP_UID", "COREDUMP_GID", "COREDUMP_SIGNAL", "COREDUMP_TIMESTAMP", "COREDUMP_COMM",
-    "COREDUMP_EXE", "COREDUMP_FILENAME",
+    "COREDUMP_EXE", "COREDUMP_FILENAME", "MESSAGE_ID",
 )  # fmt: skip
 
 

@@ -18,10 +18,8 @@ def run(command: options.Command) -> int:
         from pycoredump.cli import list as listing
 
         return listing.run(command)
-    some = search.chosen(command, found)
-    if some is None and not command.arguments:
-        some = found.newest(1)
-    incidents: Iterable[Incident] = found.oldest_first() if some is None else some
+    newest = not command.arguments and not command.has("n")
+    incidents: Iterable[Incident] = found.newest(1) if newest else search.chosen(command, found)
     if command.get("json", "off") != "off":
         return _json(command, incidents, found)
 

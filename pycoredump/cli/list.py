@@ -28,8 +28,7 @@ LINES = {
 def run(command: options.Command) -> int:
     """NothingFound if no crash matches."""
     found = search.incidents(command)
-    some = search.chosen(command, found)
-    incidents = found.oldest_first() if some is None else some
+    incidents = search.chosen(command, found)
     if command.has("field"):
         return _fields(command, incidents)
     if command.get("json", "off") != "off":
@@ -95,8 +94,8 @@ def row(one: Incident, root: str) -> dict[str, object]:
     return {
         "time": one.time,
         **{name: one.number(f"COREDUMP_{name.upper()}") for name in ("pid", "uid", "gid")},
-        "sig": one.number("COREDUMP_SIGNAL"),
-        "corefile": there.word,
+        "sig": one.signal_number,
+        "corefile": there.word if there.word != "-" else None,
         "exe": one.program,
         "size": there.size,
     }

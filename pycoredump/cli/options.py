@@ -57,8 +57,8 @@ OPTIONS = (
     Option(
         name="debugger-arguments", short="A", value="ARGS", verbs=("debug",), text="Pass these arguments to the debugger"
     ),
-    Option(name="", short="n", value="INT", verbs=("list", "info", "stats", "watch"), text="At most so many, the newest (stats: lines of a table)"),
-    Option(name="", short="1", verbs=("list", "info", "stats", "watch"), text="As -n 1"),
+    Option(name="", short="n", value="INT", verbs=("list", "info", "stats", "watch"), text="At most so many (stats: lines of a table)"),
+    Option(name="", short="1", verbs=("list", "info", "stats", "watch"), text="The newest, as -r -n 1"),
     Option(name="since", short="S", value="DATE", verbs=SEARCH, text="Only crashes since then"),
     Option(name="until", short="U", value="DATE", verbs=SEARCH, text="Only crashes until then"),
     Option(name="field", short="F", value="FIELD", verbs=("list", "info"), text="Print all values of a journal field"),

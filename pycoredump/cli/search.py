@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
+from collections.abc import Iterator
 
 from pycoredump import config
 from pycoredump.cli import matches, options, screen, times
@@ -75,10 +77,8 @@ def newest(command: options.Command) -> tuple[Incident, Incidents]:
     return two[0], found
 
 
-def chosen(command: options.Command, found: Incidents) -> list[Incident] | None:
-    """The newest so many that -n asks for, in the order that -r asks for; None if all are meant, oldest first."""
+def chosen(command: options.Command, found: Incidents) -> Iterator[Incident]:
+    """Those that -n, -1 and -r leave, in their order: as in coredumpctl, -n takes the oldest unless with -r."""
     limit = options.count(command)
-    if limit is None and not command.has("reverse"):
-        return None
-    some = found.newest(limit) if limit else list(found.newest_first())
-    return some if command.has("reverse") else some[::-1]
+    reverse = command.has("reverse") or command.has("1")
+    return itertools.islice(found.newest_first() if reverse else found.oldest_first(), limit)
