@@ -39,6 +39,7 @@ class Death:
     seconds: float  # from what killed it to the return of wait()
     stamp: float  # when that began, seconds since the epoch
     status: int  # as subprocess: negative for a signal
+    system_seconds: float  # CPU time that the kernel spent for it, writing the core above all
 
 
 class Victim:
@@ -68,7 +69,7 @@ class Victim:
         os.write(self.process.stdin.fileno(), b"\n")
 
     def wait(self) -> Death:
-        _, status, _ = os.wait4(self.pid, 0)
+        _, status, usage = os.wait4(self.pid, 0)
         seconds = time.monotonic() - self.begin
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.close()
@@ -79,6 +80,7 @@ class Victim:
             seconds=seconds,
             stamp=self.stamp,
             status=self.process.returncode,
+            system_seconds=usage.ru_stime,
         )
 
     def close(self) -> None:
