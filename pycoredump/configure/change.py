@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from pycoredump.configure import directory, effective, inspect, plan, record, undo
+from pycoredump.configure import directory, effective, inspect, plan, record, sysctl, undo
 from pycoredump.configure.disk import Disk
 from pycoredump.configure.item import Item
 from pycoredump.configure.kernel import Kernel
@@ -72,7 +72,18 @@ def carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> li
             transaction.on_failure(functools.partial(kernel.restore, {key: (now, wanted)}))
             kernel.write(key, wanted)
             done.append(f"set {key} = {wanted}")
-        done += [f"set {line}" for line in kernel.restore(todo.back)]
+        done += _restore(transaction, kernel, todo.back)
+    return done
+
+
+def _restore(transaction: Transaction, kernel: Kernel, before: dict[str, tuple[str, str]]) -> list[str]:
+    """Running values as they were before us, suid_dumpable first; what was done."""
+    done = []
+    for key in reversed(sysctl.ORDER):
+        if key in before and kernel.read(key) == before[key][1]:
+            old, ours = before[key]
+            transaction.on_failure(functools.partial(kernel.restore, {key: (ours, old)}))
+            done += [f"set {line}" for line in kernel.restore({key: (old, ours)})]
     return done
 
 
@@ -158,7 +169,7 @@ def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> l
     before = todo.before
     if before:
         transaction.write_record(before)
-    done = [f"set {line}" for line in kernel.restore(before.sysctl)] if kernel else []
+    done = _restore(transaction, kernel, before.sysctl) if kernel else []
     transaction.change(todo.changes)
     done += [f"{'removed' if c.after is None else 'restored'} {c.path}" for c in todo.changes]
     done += _close_directory(transaction, before)

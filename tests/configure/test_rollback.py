@@ -133,6 +133,26 @@ def test_the_safe_core_pattern_is_set_first_and_restored_last(tmp_path: pathlib.
     assert kernel.read("kernel.core_pattern") == "core"
 
 
+def test_a_revert_that_fails_leaves_the_kernel_as_it_was_applied(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path / "root", HOST)
+    kernel = fake_kernel(tmp_path / "sys")
+    with Transaction(Tree(os.fspath(root)), Quick()) as transaction:
+        before = Changed()
+        before.sysctl = kernel.pending({"kernel.core_pattern": "|/x", "fs.suid_dumpable": "2"})
+        for key, (_, value) in before.sysctl.items():
+            kernel.write(key, value)
+        transaction.write_record(before)
+    applied = kernel.values()
+    done = ["set fs.suid_dumpable = 0", "set kernel.core_pattern = core"]
+    for at in range(1, 100):
+        try:
+            assert change.revert(os.fspath(root), kernel, disk=FullDisk(at)) == done
+            break
+        except PycoredumpError:
+            assert kernel.values() == applied, at
+    assert at > 10
+
+
 def test_restore_leaves_a_value_that_someone_else_has_set_since(tmp_path: pathlib.Path) -> None:
     kernel = fake_kernel(tmp_path)
     kernel.write("kernel.core_pattern", "|/other")
