@@ -109,8 +109,7 @@ class Transaction:
         parents = missing(self.tree, [record.PATH])
         if not self._undo:
             self.on_failure(lambda: self._restore_record(old, parents))
-        for directory in parents:
-            self.disk.mkdir(self.tree.real(directory), DIRECTORY_MODE)
+        self._make_parents()
         self.replace(Change(path=record.PATH, before=old, after=changed.dump()), undo=False)
 
     def _restore_record(self, old: str | None, parents: list[str]) -> None:
@@ -118,7 +117,12 @@ class Transaction:
             self.remove_record()
             self.unmake(parents)
         else:
+            self._make_parents()
             self.replace(Change(path=record.PATH, before=None, after=old), undo=False)
+
+    def _make_parents(self) -> None:
+        for directory in missing(self.tree, [record.PATH]):
+            self.disk.mkdir(self.tree.real(directory), DIRECTORY_MODE)
 
     def remove_record(self) -> None:
         """The last step of a revert. The directory goes with it unless others use it."""
