@@ -26,7 +26,8 @@ NT_GNU_BUILD_ID = 3
 NT_FDO_PACKAGE = 0xCAFE1A7E
 PAGE = 4096
 
-SEGMENTS_MAX = 1024
+SEGMENTS_MAX = 128  # real files have about a dozen
+NOTE_SEGMENTS_MAX = 8
 NOTES_MAX = 1 << 16  # bytes of one PT_NOTE
 DECOMPRESSED_MAX = 64 << 20  # bytes of one section; larger ones are not worth the sandbox's memory
 
@@ -172,12 +173,12 @@ class Elf:
     def notes(self) -> list[tuple[bytes, int, bytes]]:
         """(owner, type, description) of every PT_NOTE that can be read."""
         found: list[tuple[bytes, int, bytes]] = []
-        for segment in self.segments:
-            if segment.type == PT_NOTE and segment.filesz <= NOTES_MAX:
-                try:
-                    found += _notes(self.source.read(segment.offset, segment.filesz))
-                except CoreError:
-                    continue
+        segments = [s for s in self.segments if s.type == PT_NOTE and s.filesz <= NOTES_MAX]
+        for segment in segments[:NOTE_SEGMENTS_MAX]:
+            try:
+                found += _notes(self.source.read(segment.offset, segment.filesz))
+            except CoreError:
+                continue
         return found
 
     @functools.cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from pycoredump.analysis import demangle
 from pycoredump.analysis.image import Image
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 class Resolver:
     """Names frames; what it looked up once it keeps."""
 
-    def __init__(self, image: Image, symbols: Symbols, lines: Lines | None = None) -> None:
+    def __init__(
+        self, image: Image, symbols: Symbols, lines: Lines | None = None, deadline: float | None = None
+    ) -> None:
         self._image = image
         self._symbols = symbols
         self._lines = lines
+        self._deadline = deadline  # time.monotonic() after which frames stay without names
         self._known: dict[tuple[int, bool], Frame] = {}
 
     def frame(self, pc: int, *, exact: bool, guess: bool = False, signal: bool = False) -> Frame:
@@ -37,7 +41,8 @@ class Resolver:
         if module is None:
             return Frame(pc=pc)
 
-        found = self._symbols.find(module, address)
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        found = None if late else self._symbols.find(module, address)
         file, line = self._lines.find(module, address) if self._lines else ("", 0)
         return Frame(
             pc=pc,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import struct
+import time
 from collections.abc import Callable, Iterator
 
 from pycoredump.analysis import plt
@@ -174,8 +175,10 @@ def from_dynamic(file: Elf, bias: int) -> Table | None:
 class Symbols:
     """The names of one process's functions."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, deadline: float | None = None) -> None:
+        """After `deadline` (time.monotonic()) no further table is read."""
         self._image = image
+        self._deadline = deadline
         self._tables: dict[int, list[Table]] = {}
         self._plts: dict[int, dict[int, str]] = {}
         self._found: dict[tuple[int, int], Symbol | None] = {}
@@ -231,6 +234,8 @@ class Symbols:
     def _of(self, module: Module) -> list[Table]:
         tables = self._tables.get(module.start)
         if tables is None:
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                return []
             tables = list(self._read(module))
             if sum(map(len, tables)) > LARGE:
                 self._tables = {k: v for k, v in self._tables.items() if sum(map(len, v)) <= LARGE}

@@ -72,9 +72,9 @@ def threads(image: Image, budget: Budget | None = None) -> tuple[ThreadTrace, ..
     """
     budget = budget or Budget()
     deadline = time.monotonic() + budget.seconds
-    symbols = Symbols(image)
+    symbols = Symbols(image, deadline)
     walker = Walker(image, symbols, deadline=deadline, frames=budget.frames)
-    resolver = Resolver(image, symbols, _lines(image, deadline))
+    resolver = Resolver(image, symbols, _lines(image, deadline), deadline)
     traces: dict[tuple[int, ...], ThreadTrace] = {}
     done = 0
     for thread in image.layout.threads[: budget.threads]:
