@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from pycoredump import corefile, elfnote, memory, plan
+from pycoredump import corefile, elfnote, pagemap, plan
 from pycoredump.corefile import PAGE, PT_LOAD, PT_NOTE
 from pycoredump.intervals import Intervals
 from pycoredump.worth import Worth
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pycoredump.corefile import Layout, Segment
-    from pycoredump.memory import Pages
+    from pycoredump.pagemap import Pages
     from pycoredump.plan import Plan, Run
 
     Range = tuple[int, int]
@@ -77,7 +77,7 @@ class Selection:
         """The stretches of a segment that hold something."""
         pages = self.pages if plan.is_anonymous(self.layout, segment) else None
         last: Range | None = None
-        for start, size, zero in memory.runs(segment, pages):
+        for start, size, zero in pagemap.runs(segment, pages):
             if zero:
                 continue
             if last is not None and start - last[1] < GAP:
@@ -95,7 +95,7 @@ def touched_size(layout: Layout, pages: Pages | None, *, enough: int) -> int:
     total = 0
     for segment in layout.segments:
         anonymous = pages if plan.is_anonymous(layout, segment) else None
-        total += sum(size for _, size, zero in memory.runs(segment, anonymous) if not zero)
+        total += sum(size for _, size, zero in pagemap.runs(segment, anonymous) if not zero)
         if total > enough:
             break
     return total

@@ -16,7 +16,7 @@ from pycoredump.analysis.model import Facts, Module, Report
 from pycoredump.archive import append_metadata
 from pycoredump.crash import Crash
 from pycoredump.entry import Fields
-from pycoredump.keep import Kept
+from pycoredump.kept import Kept
 from pycoredump.modules import OpenModule
 from pycoredump.procfs import Process
 from pycoredump.reader import Archive

@@ -24,52 +24,27 @@ from pycoredump import (
 )
 from pycoredump import crash as crashes
 from pycoredump.errors import PycoredumpError
+from pycoredump.heldcore import HeldCore
+from pycoredump.kept import Kept
+from pycoredump.way import Way
 from pycoredump.zstd import PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pycoredump.config import Config
-    from pycoredump.corefile import Layout
-    from pycoredump.crash import Crash
     from pycoredump.entry import Fields
-    from pycoredump.procfs import Process
 
 STDIN = 0
-EARLY_ID = "a9c5bd2d6f5d4c0b8f3c63a2fd6ee8a3"  # MESSAGE_ID of the line that says a crash is being processed
-
-
-class Way:
-    """One crash on its way through the handler: the facts as they come, and what went wrong."""
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-        self.problems: list[str] = list(crash.problems)
-        self.journald = True  # whether journald may be spoken to: not if it is what crashed
-        self.config: Config = config.Config()
-        self.process: Process = procfs.Process()
-        self.directory: procfs.ProcessDirectory | None = None
-        self.layout: Layout | None = None
-        self.kept = keep.Kept()
-        self.modules: list[modules.OpenModule] = []
-        self.found: Fields = {}  # what the analysis adds to the entry
-        self.message = ""  # its second part
-        self.unread = 0  # bytes of the stream that were left in it
-
-    def log(self, priority: int, text: str) -> None:
-        journal.log(priority, text, journald=self.journald)
 
 
 def main(argv: list[str], *, etc: str = "/etc", lib: str = "/usr/lib") -> int:
     """Handle the crash that the kernel describes in `argv`, core on stdin. 0 if it was recorded."""
     try:
-        problems = guard.secure(lambda text: journal.kernel_log(journal.LOG_WARNING, text))
         crash = crashes.parse(argv[1:])
-    except Exception as e:
-        journal.log(journal.LOG_ERR, f"A crash was not handled: {_sentence(e)} (arguments: {argv[1:]!r})")
+    except PycoredumpError as e:
+        journal.log(journal.LOG_ERR, f"A crash was not handled: {e} (arguments: {argv[1:]!r})")
         return 1
 
     way = Way(crash)
-    way.problems += problems
     try:
         return handle(way, etc=etc, lib=lib)
     except BaseException as e:
@@ -81,6 +56,7 @@ def main(argv: list[str], *, etc: str = "/etc", lib: str = "/usr/lib") -> int:
 
 def handle(way: Way, *, etc: str, lib: str) -> int:
     """The steps of the design, in its order."""
+    secure(way)
     configure(way, etc=etc, lib=lib)
     gather(way)
     announce(way)
@@ -95,6 +71,14 @@ def handle(way: Way, *, etc: str, lib: str) -> int:
     recorded = record(way)
     tidy(way)
     return 0 if recorded else 1
+
+
+def secure(way: Way) -> None:
+    """The handler's own safety. A precaution that cannot be taken is named; it does not cost the crash."""
+    try:
+        way.problems += guard.secure(lambda text: journal.kernel_log(journal.LOG_WARNING, text))
+    except OSError as e:
+        way.problems.append(f"The handler runs without its precautions: {_sentence(e)}")
 
 
 def configure(way: Way, *, etc: str, lib: str) -> None:
@@ -119,24 +103,18 @@ def gather(way: Way) -> None:
 
 def announce(way: Way) -> None:
     """Say that it crashed, before anything can go wrong. journald's own crash goes to the kernel log."""
-    way.journald = not _is_journald(way)
+    way.journald = not way.is_journald
     way.log(journal.LOG_INFO, entry.processing(way.crash, way.process))
     for problem in way.problems:
         way.log(journal.LOG_WARNING, problem)
 
 
-def _is_journald(way: Way) -> bool:
-    # By unit or by executable: comm is the process's own to choose.
-    return b"systemd-journald" in way.process.cgroup or way.process.exe.endswith(b"/systemd-journald")
-
-
 def keep_core(way: Way) -> None:
     """Store the core. Any failure costs the core at most, and is named."""
     try:
-        core = keep.Core(STDIN, way.directory)
+        core = HeldCore(STDIN, way.directory)
         way.layout = core.layout
-        exe = entry.exe(way.process.exe).decode("utf-8", "surrogateescape")
-        way.kept = keep.store_core(core, way.crash, way.config, exe, facts(way))
+        way.kept = keep.store_core(core, way.crash, way.config, way.exe, way.facts())
     except PycoredumpError as e:
         _lost(way, f"{e}. {e.hint}".removesuffix(" "))
     except OSError as e:
@@ -150,7 +128,7 @@ def keep_core(way: Way) -> None:
 
 
 def _lost(way: Way, reason: str) -> None:
-    way.kept = keep.Kept(reason=reason)
+    way.kept = Kept(reason=reason)
     way.log(journal.LOG_ERR, f"No core of process {way.crash.pid} is stored: {reason}")
 
 
@@ -196,33 +174,26 @@ def _explain(way: Way) -> None:
         sys.path.append(PACKAGES)
     from pycoredump import explain as analysis
 
-    unit = way.journald and not _is_manager(way)
+    unit = way.journald and not way.is_manager
     found = analysis.report(
         way.kept, way.crash, way.process, way.modules, seconds=way.config.analysis_seconds, unit=unit
     )
-    way.found = analysis.fields(found, entry.exe(way.process.exe).decode("utf-8", "surrogateescape"))
+    way.found = analysis.fields(found, way.exe)
     way.message = analysis.message(found)
     way.problems += found.problems
     if way.kept.file:
         analysis.store(way.kept, way.found | {"MESSAGE": entry.text(way.message)})
 
 
-def _is_manager(way: Way) -> bool:
-    """Whether PID 1 crashed: it starts no unit any more."""
-    return way.crash.pid == 1 or way.process.cgroup.rstrip().endswith(b"/init.scope")
-
-
 def record(way: Way) -> bool:
-    """The entry, with everything. Whether it, or at least the archive or the kernel log, holds the crash."""
-    fields = facts(way) | keep.fields_of(way.kept) | way.found
-    first = entry.summary(fields, dumped=bool(way.kept.file) or way.kept.journal)
-    fields["MESSAGE"] = entry.text(f"{first}\n\n{way.message}" if way.message else first)
+    """The entry, with everything; without journald the archive's metadata is the record. False if neither is."""
+    fields = way.entry()
     try:
         problem = _send(way, fields)
     except OSError as e:
-        where = f", core in {way.kept.file}" if way.kept.file else ""
-        text = fields["MESSAGE"].decode("utf-8", "backslashreplace")
-        journal.kernel_log(journal.LOG_CRIT, f"{text}{where} (no journald: {e.strerror})")
+        first = fields["MESSAGE"].split(b"\n", 1)[0].decode("utf-8", "backslashreplace")
+        where = f" Core: {way.kept.file}." if way.kept.file else ""
+        journal.kernel_log(journal.LOG_CRIT, f"{first}{where} (Not in the journal: {e.strerror})")
         return True
     if problem:
         way.log(journal.LOG_WARNING, problem)
@@ -248,30 +219,6 @@ def tidy(way: Way) -> None:
             way.log(journal.LOG_INFO, f"Removed old core {way.config.directory}/{file.name}")
     except (PycoredumpError, OSError) as e:
         way.log(journal.LOG_WARNING, f"Old cores in {way.config.directory} are not removed: {_sentence(e)}")
-
-
-def facts(way: Way) -> Fields:
-    """Everything known about the crash, as journal fields."""
-    fields = entry.from_crash(way.crash, way.process, boot_id=_boot_id())
-    if way.layout:
-        fields |= entry.from_layout(way.layout)
-    fields |= entry.from_process(way.process, way.config)
-    if way.unread:
-        fields["COREDUMP_STREAM_CLOSED"] = b"1"
-    if way.problems:
-        fields["COREDUMP_PROBLEMS"] = entry.text("\n".join(way.problems))
-    return fields
-
-
-def _boot_id() -> str:
-    try:
-        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(fd, 64).decode("ascii", "replace").strip().replace("-", "")
-    finally:
-        os.close(fd)
 
 
 def _sentence(e: BaseException) -> str:

@@ -13,7 +13,6 @@ from pycoredump import (
     archive,
     budget,
     corefile,
-    entry,
     journal,
     memory,
     metadata,
@@ -23,8 +22,9 @@ from pycoredump import (
     state,
     store,
 )
-from pycoredump.errors import CoreError
-from pycoredump.record import Record
+from pycoredump.heldcore import HeldCore
+from pycoredump.kept import Kept
+from pycoredump.kept import fields_of as kept_fields
 from pycoredump.values import GIB, INFINITY, KIB
 from pycoredump.worth import Worth
 
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from pycoredump.corefile import Layout
     from pycoredump.crash import Crash
     from pycoredump.entry import Fields
-    from pycoredump.memory import Memory, Pages
     from pycoredump.pipeline import Pipeline
-    from pycoredump.procfs import ProcessDirectory
 
     Range = tuple[int, int]
 
@@ -50,59 +48,7 @@ METADATA_RATIO = 3  # text of /proc compresses to a sixth; the analysis may add 
 STEPS = 16  # frames at least: the last one is lost when a limit is reached, and all processors want some
 
 
-class Kept(Record):
-    """What became of the core."""
-
-    file: str = ""  # absolute path of the archive, "" if there is none
-    fd: int = -1  # where the core is, also if it has no name
-    plain: bool = False  # the core as it is, not in frames
-    journal: bool = False  # it stands in `fd` for the entry itself, behind journal.CORE_AT bytes
-    size: int = 0  # bytes of the core that are kept
-    stored: int = 0  # bytes of the archive
-    frames: tuple[tuple[int, int], ...] = ()
-    content: str = ""  # full, budget or stacks
-    truncated: bool = False  # memory that held something is missing
-    dropped: tuple[Range, ...] = ()  # (start, end) of it
-    unreadable: tuple[Range, ...] = ()  # (address, bytes) that are zeros because they could not be read
-    reason: str = ""  # why nothing, or not all, is kept
-    from_memory: bool = False  # the stream was not needed
-    problems: tuple[str, ...] = ()
-
-
-class Core:
-    """The core while the kernel holds it: its layout, and how its memory can be reached."""
-
-    def __init__(self, stdin: int, directory: ProcessDirectory | None) -> None:
-        self.stdin = stdin
-        self.directory = directory
-        self.layout: Layout | None = None
-        self.memory: Memory | None = None
-        self.pages: Pages | None = None
-        try:
-            self.layout = corefile.scan(corefile.reader(lambda size: os.read(stdin, size)))
-        except corefile.TruncatedCore as e:
-            # Another format, or broken off: what came and what comes is stored as it is.
-            self.head = e.head
-            if not e.head:
-                raise CoreError(
-                    "The kernel sent nothing: the process was killed before its core was written"
-                ) from None
-            return
-        self.head = self.layout.head
-        if directory is not None:
-            self.memory = memory.open_memory(directory, self.layout)
-            self.pages = memory.open_pages(directory) if self.memory else None
-
-    @property
-    def source(self) -> pipeline.StreamSource | pipeline.MemorySource:
-        return (
-            pipeline.MemorySource(self.memory)
-            if self.memory
-            else pipeline.StreamSource(self.stdin, len(self.head))
-        )
-
-
-def store_core(core: Core, crash: Crash, config: Config, exe: str, facts: Fields) -> Kept:
+def store_core(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fields) -> Kept:
     """Store what may be stored. PycoredumpError or OSError if nothing can be."""
     directory = store.open_directory(config.directory)
     try:
@@ -117,7 +63,7 @@ def store_core(core: Core, crash: Crash, config: Config, exe: str, facts: Fields
         os.close(directory)
 
 
-def _admit(core: Core, crash: Crash, config: Config, directory: int) -> Admission:
+def _admit(core: HeldCore, crash: Crash, config: Config, directory: int) -> Admission:
     free, total = _space(directory)
     size = core.layout.size if core.layout else 0
     if config.storage == "external" and free - admission.keep_free(config, total) < size:
@@ -141,7 +87,7 @@ def _content(crash: Crash, config: Config, exe: str) -> str:
 
 
 def _write(
-    core: Core,
+    core: HeldCore,
     crash: Crash,
     config: Config,
     directory: int,
@@ -165,7 +111,7 @@ def _write(
 
 
 def _fill(
-    core: Core, config: Config, admitted: Admission, content: str, fd: int, facts: Fields
+    core: HeldCore, config: Config, admitted: Admission, content: str, fd: int, facts: Fields
 ) -> tuple[archive.Writer, Kept]:
     limit = _file_max(config, admitted, content)
     reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
@@ -192,7 +138,7 @@ def _fill(
         return writer, kept.replace(size=writer.core_size, journal=True)
 
     before = writer.core_size
-    size = writer.finish(metadata.frame(facts | fields_of(kept)))
+    size = writer.finish(metadata.frame(facts | kept_fields(kept)))
     if size < before and core.layout:
         # The disk had no room even for the metadata, and gave frames for it.
         writer.rehead(plan.cut(planned.head, core.layout, size))
@@ -213,7 +159,7 @@ def _file_max(config: Config, admitted: Admission, content: str) -> int:
     return min(limit, config.budget) if content == "budget" else limit
 
 
-def _plan(core: Core, config: Config, content: str, limit: int) -> plan.Plan:
+def _plan(core: HeldCore, config: Config, content: str, limit: int) -> plan.Plan:
     layout = core.layout
     if layout is None:
         return plan.foreign(core.head)
@@ -233,7 +179,7 @@ def _nothing(_address: int, _size: int) -> bytes:
     return b""
 
 
-def _fits(core: Core, layout: Layout, limit: int) -> bool:
+def _fits(core: HeldCore, layout: Layout, limit: int) -> bool:
     """Whether the core can be kept as the kernel would write it."""
     if layout.size <= min(limit, SPARSE_MAX):
         return True
@@ -243,7 +189,7 @@ def _fits(core: Core, layout: Layout, limit: int) -> bool:
     return touched <= limit and (layout.size <= SPARSE_MAX or touched > layout.size // 2)
 
 
-def _finish(core: Core, planned: plan.Plan, writer: archive.Writer, done: Pipeline) -> Kept:
+def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pipeline) -> Kept:
     """Make what was written a core that says what it lacks."""
     unreadable = tuple(core.memory.failed) if core.memory else ()
     kept = Kept(
@@ -267,7 +213,7 @@ def _finish(core: Core, planned: plan.Plan, writer: archive.Writer, done: Pipeli
     return kept.replace(dropped=tuple(missing), truncated=bool(missing))
 
 
-def _permit(core: Core, crash: Crash, exe: str, fd: int) -> tuple[str, ...]:
+def _permit(core: HeldCore, crash: Crash, exe: str, fd: int) -> tuple[str, ...]:
     store.set_attributes(fd, store.attributes(crash, exe))
     if core.layout and crash.uid is not None and admission.may_read(crash, core.layout.auxv):
         try:
@@ -275,18 +221,3 @@ def _permit(core: Core, crash: Crash, exe: str, fd: int) -> tuple[str, ...]:
         except OSError as e:
             return (f"User {crash.uid} cannot be given read access to the core: {e.strerror}",)
     return ()
-
-
-def fields_of(kept: Kept) -> Fields:
-    """What became of the core, as journal fields."""
-    fields = {
-        "COREDUMP_FILENAME": kept.file,
-        "COREDUMP_TRUNCATED": "1" if kept.truncated else "",
-        "COREDUMP_CONTENT": kept.content if kept.content != "full" else "",
-        "COREDUMP_KEPT_SIZE": str(kept.size) if kept.size else "",
-        "COREDUMP_STORED_SIZE": str(kept.stored) if kept.stored else "",
-        "COREDUMP_DROPPED": "\n".join(f"{start:#x}-{end:#x}" for start, end in kept.dropped),
-        "COREDUMP_UNREADABLE": "\n".join(f"{start:#x}-{start + size:#x}" for start, size in kept.unreadable),
-        "COREDUMP_REASON": kept.reason,
-    }
-    return {name: entry.text(value) for name, value in fields.items() if value}

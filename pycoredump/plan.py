@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from pycoredump import corefile, elfnote, memory
+from pycoredump import corefile, elfnote, pagemap
 from pycoredump.record import Record
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pycoredump.corefile import Layout, Segment
-    from pycoredump.memory import Pages
+    from pycoredump.pagemap import Pages
 
 LITERAL, DATA, ZERO = range(3)
 
@@ -122,7 +122,7 @@ def whole(layout: Layout, pages: Pages | None) -> Plan:
             if segment.offset > offset:
                 yield zero(segment.offset - offset)
             anonymous = pages if is_anonymous(layout, segment) else None
-            for address, size, untouched in memory.runs(segment, anonymous):
+            for address, size, untouched in pagemap.runs(segment, anonymous):
                 yield zero(size) if untouched else data(address, size)
             offset = segment.offset + segment.filesz
         if layout.size > offset:

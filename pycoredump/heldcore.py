@@ -1,0 +1,51 @@
+"""The core while the kernel holds it: its layout, and how its memory can be reached.
+
+Runs before the release: tests/test_hot_path.py lists what this module may import.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pycoredump import corefile, memory, pagemap, pipeline
+from pycoredump.errors import CoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycoredump.corefile import Layout
+    from pycoredump.memory import Memory
+    from pycoredump.pagemap import Pages
+    from pycoredump.procfs import ProcessDirectory
+
+
+class HeldCore:
+    """The core while the kernel holds it: its layout, and how its memory can be reached."""
+
+    def __init__(self, stdin: int, directory: ProcessDirectory | None) -> None:
+        self.stdin = stdin
+        self.directory = directory
+        self.layout: Layout | None = None
+        self.memory: Memory | None = None
+        self.pages: Pages | None = None
+        try:
+            self.layout = corefile.scan(corefile.reader(lambda size: os.read(stdin, size)))
+        except corefile.TruncatedCore as e:
+            # Another format, or broken off: what came and what comes is stored as it is.
+            self.head = e.head
+            if not e.head:
+                raise CoreError(
+                    "The kernel sent nothing: the process was killed before its core was written"
+                ) from None
+            return
+        self.head = self.layout.head
+        if directory is not None:
+            self.memory = memory.open_memory(directory, self.layout)
+            self.pages = pagemap.open_pages(directory) if self.memory else None
+
+    @property
+    def source(self) -> pipeline.StreamSource | pipeline.MemorySource:
+        return (
+            pipeline.MemorySource(self.memory)
+            if self.memory
+            else pipeline.StreamSource(self.stdin, len(self.head))
+        )
