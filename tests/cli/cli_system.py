@@ -49,6 +49,11 @@ def core(pages: int = 8, *, zeros: int = 0) -> bytes:
     return whole
 
 
+def contents(size: int, seed: int = 1) -> bytes:
+    """Memory with something in it."""
+    return elfcore.contents(size, seed=seed)
+
+
 def fields(pid: int, /, *, time: int, **more: str | bytes) -> Fields:
     """What the handler writes of a crash, at least. `time` in seconds since the epoch."""
     known: dict[str, str | bytes] = {
