@@ -220,7 +220,12 @@ def memory_file(segments: list[Segment]) -> int:
     """A descriptor that reads as /proc/PID/mem of a process with these segments would; holes are zeros."""
     fd = os.memfd_create("mem", os.MFD_CLOEXEC)
     for segment in segments:
-        os.pwrite(fd, segment.data, segment.start)
+        if segment.start >= 1 << 63:
+            continue  # the kernel's own page, which nobody can read
+        for at in range(0, len(segment.data), PAGE):
+            page = segment.data[at : at + PAGE]
+            if any(page):
+                os.pwrite(fd, page, segment.start + at)
         end = segment.start + (segment.size or len(segment.data))
         os.ftruncate(fd, max(end, os.fstat(fd).st_size))
     return fd
@@ -229,9 +234,127 @@ def memory_file(segments: list[Segment]) -> int:
 def pagemap_file(touched: list[tuple[int, int]]) -> int:
     """A descriptor that reads as /proc/PID/pagemap of a process that touched these ranges would."""
     fd = os.memfd_create("pagemap", os.MFD_CLOEXEC)
-    end = 0
     for start, stop in touched:
         os.pwrite(fd, struct.pack("<Q", 1 << 63) * ((stop - start) // PAGE), start // PAGE * 8)
-        end = max(end, stop)
-    os.ftruncate(fd, end // PAGE * 8 + (1 << 30))
+    os.ftruncate(fd, 1 << 56)
     return fd
+
+
+PROGRAM, DATA, BSS, HEAP = 0x400000, 0x420000, 0x422000, 0x1000000
+LIBRARY, LIBRARY_DATA, TLS = 0x7F0000000000, 0x7F0000200000, 0x7F0800000000
+GUARD, STACK_2, VDSO, STACK, VSYSCALL = (
+    0x7F1000000000,
+    0x7F1000001000,
+    0x7FFD00000000,
+    0x7FFE00000000,
+    0xFFFFFFFFFF600000,
+)
+STACK_SIZE = 0x21000
+SP_2, SP = STACK_2 + 0x1F000, STACK + 0x1E010
+LINK_MAP, NAMES, R_DEBUG, LIBRARY_DYNAMIC = (
+    LIBRARY_DATA + 0x100,
+    LIBRARY_DATA + 0x800,
+    LIBRARY_DATA + 0x20,
+    LIBRARY_DATA + 0x900,
+)
+
+
+@dataclass
+class Process:
+    """What a core is made of, and the memory that it is made from."""
+
+    threads: list[Thread]
+    segments: list[Segment]
+    files: list[File]
+    vector: dict[int, int]
+    signal: Siginfo
+
+    def core(self) -> bytes:
+        return core(
+            threads=self.threads,
+            segments=self.segments,
+            files=self.files,
+            vector=self.vector,
+            signal=self.signal,
+        )
+
+    def memory(self) -> int:
+        return memory_file(self.segments)
+
+    def pagemap(self) -> int:
+        """Pages that hold something count as touched."""
+        found: list[tuple[int, int]] = []
+        for segment in self.segments:
+            for at in range(0, len(segment.data), PAGE):
+                if any(segment.data[at : at + PAGE]):
+                    found.append((segment.start + at, segment.start + at + PAGE))
+        return pagemap_file([pair for pair in found if pair[0] < 1 << 63])
+
+    def at(self, address: int, size: int) -> bytes:
+        """The memory there, which lies in one segment."""
+        segment = next(s for s in self.segments if s.start <= address < s.start + len(s.data))
+        return segment.data[address - segment.start : address - segment.start + size]
+
+
+def linux_process(*, heap: int = 256 << 10, hole: int = 0) -> Process:
+    """A process of x86-64 with two threads, a library, a heap (with untouched memory behind it) and a vsyscall page."""
+    program = _place({0: _program_headers()}, PAGE)
+    data = _place({0: struct.pack("<4Q", 21, R_DEBUG, 0, 0), 0x1000: contents(PAGE, 2)}, 2 * PAGE)
+    library_data = _place(
+        {
+            0x20: struct.pack("<6Q", 1, LINK_MAP, 0, 0, LIBRARY, 0),
+            0x100: struct.pack("<5Q", 0, 0, DATA, LINK_MAP + 0x40, 0),
+            0x140: struct.pack("<5Q", LIBRARY, NAMES, LIBRARY_DYNAMIC, 0, LINK_MAP),
+            0x800: b"/lib/libc.so.6\0",
+            0x900: bytes(16),
+        },
+        4 * PAGE,
+    )
+    tls = _place(
+        {0x2000: struct.pack("<2Q", TLS + 0x2000, TLS + 0x3010), 0x3000: struct.pack("<4Q", 1, 0, 0, 0)},
+        4 * PAGE,
+    )
+    return Process(
+        threads=[
+            Thread(tid=4712, signal=11, pc=PROGRAM + 0x1234, sp=SP, tls=TLS + 0x2000, registers={5: HEAP + 0x8000}),
+            Thread(tid=4711, signal=11, pc=LIBRARY + 0x5678, sp=SP_2, tls=TLS + 0x2000),
+        ],
+        segments=[
+            Segment(PROGRAM, program, 0x20000, PF_R | PF_X),
+            Segment(DATA, data),
+            Segment(BSS, contents(4 * PAGE, 3)),
+            Segment(HEAP, contents(heap, 4) + bytes(hole)),
+            Segment(LIBRARY, _place({0: b"\x7fELF"}, PAGE), 0x200000, PF_R | PF_X),
+            Segment(LIBRARY_DATA, library_data),
+            Segment(TLS, tls),
+            Segment(GUARD, b"", PAGE, 0),
+            Segment(STACK_2, contents(STACK_SIZE, 5)),
+            Segment(VDSO, _place({0: b"\x7fELF"}, 2 * PAGE), flags=PF_R | PF_X),
+            Segment(STACK, contents(STACK_SIZE, 6)),
+            Segment(VSYSCALL, bytes(PAGE), flags=PF_X),
+        ],
+        files=[
+            File(PROGRAM, PROGRAM + 0x20000, 0, b"/usr/bin/prog"),
+            File(DATA, DATA + 2 * PAGE, 0x20, b"/usr/bin/prog"),
+            File(LIBRARY, LIBRARY + 0x200000, 0, b"/lib/libc.so.6"),
+            File(LIBRARY_DATA, LIBRARY_DATA + 4 * PAGE, 0x200, b"/lib/libc.so.6"),
+        ],
+        vector={3: PROGRAM + 64, 5: 3, 7: LIBRARY, 9: PROGRAM + 0x1000, 33: VDSO, 31: STACK + STACK_SIZE - 16,
+                11: 1000, 12: 1000, 13: 1000, 14: 1000, 23: 0},
+        signal=Siginfo(signal=11, code=1, union=struct.pack("<Q", BSS + 0x10)),
+    )  # fmt: skip
+
+
+def _program_headers() -> bytes:
+    rows = [(6, 4, 64, PROGRAM + 64, 168), (1, 5, 0, PROGRAM, 0x20000), (2, 6, 0x20000, DATA, 32)]
+    return b"\x7fELF".ljust(64, b"\0") + b"".join(
+        program_header(kind, flags, offset, vaddr, size, size, bits=64, order="<")
+        for kind, flags, offset, vaddr, size in rows
+    )
+
+
+def _place(parts: dict[int, bytes], size: int) -> bytes:
+    data = bytearray(size)
+    for at, part in parts.items():
+        data[at : at + len(part)] = part
+    return bytes(data)
