@@ -78,7 +78,7 @@ def test_the_fixed_files_are_installed(staged: pathlib.Path) -> None:
     } <= paths(staged)
 
 
-def test_each_file_of_systemd_and_man_has_a_place() -> None:
+def test_each_file_that_is_no_code_has_a_place() -> None:
     sources = [
         *(SOURCE / "systemd").iterdir(),
         *(SOURCE / "man").iterdir(),

@@ -78,6 +78,7 @@ def files(prefix: str, source: pathlib.Path = SOURCE) -> list[File]:
         *_programs(prefix),
         *_snippets(prefix, source),
         *_manuals(prefix, source),
+        *_completions(prefix, source),
         File(path=CONFIGURATION, data=(source / "pycoredump.conf").read_bytes(), kept=True),
     ]
 
@@ -120,6 +121,18 @@ def relocated(unit: str, prefix: str) -> str:
 def _manuals(prefix: str, source: pathlib.Path) -> Iterator[File]:
     for path in sorted((source / "man").glob("*.[1-8]")):
         yield File(path=f"{prefix}/share/man/man{path.suffix[1:]}/{path.name}", data=path.read_bytes())
+
+
+def _completions(prefix: str, source: pathlib.Path) -> Iterator[File]:
+    # Debian's zsh looks in vendor-completions, that of others in site-functions.
+    for shell, directories in (
+        ("bash", ["bash-completion/completions"]),
+        ("zsh", ["zsh/vendor-completions", "zsh/site-functions"]),
+        ("fish", ["fish/vendor_completions.d"]),
+    ):
+        for path in sorted((source / "completions" / shell).iterdir()):
+            for directory in directories:
+                yield File(path=f"{prefix}/share/{directory}/{path.name}", data=path.read_bytes())
 
 
 def starts_at_boot(path: str) -> bool:
