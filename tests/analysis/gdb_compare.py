@@ -1,6 +1,10 @@
 """How our backtraces compare with gdb's, and elfutils' with gdb's (systemd-coredump unwinds with libdw).
 
-    gdb_compare.py DIRECTORY...      each with `core` and `exe` in it, as crashes.py leaves them
+    gdb_compare.py [-v] [--debug] DIRECTORY...
+
+Each directory has `core` and `exe` in it, as crashes.py leaves them, and may have `systemd`, the MESSAGE of
+systemd-coredump for that core, which then takes the place of libdw's tool. With --debug everybody may use
+the separate debug files under /usr/lib/debug, otherwise nobody. -v lists the differences.
 
 A frame is equal if it stands at the same place of the stack with the same program counter; its name, if gdb
 has one, must be the same string as gdb's, or as the name that gdb finds in the symbol table (debug info
@@ -21,7 +25,7 @@ import time
 from collections.abc import Iterator
 
 from pycoredump import corefile
-from pycoredump.analysis import unwind
+from pycoredump.analysis import debugfiles, demangle, unwind
 from pycoredump.analysis.image import Image
 from pycoredump.record import Record
 
@@ -53,40 +57,27 @@ class Score(Record):
 Stacks = dict[int, list[Seen]]
 
 
-def ours(core: pathlib.Path) -> tuple[Stacks, float, Image]:
+def ours(core: pathlib.Path, *, debug: bool = False) -> tuple[Stacks, float, Image]:
     """Our frames by thread, the CPU seconds that they took, and what they were made from."""
     with core.open("rb") as file:
         layout = corefile.scan(corefile.reader(file.read))
-        files: dict[bytes, int] = {}
-        for mapped in layout.files:
-            if mapped.path not in files:
-                try:
-                    files[mapped.path] = os.open(mapped.path, os.O_RDONLY | os.O_CLOEXEC)
-                except OSError:
-                    continue
         began = time.process_time()
-        try:
-            image = Image(file.fileno(), layout, files)
+        directories = debugfiles.DEBUG_DIRECTORIES if debug else ()
+        with debugfiles.opened(file.fileno(), layout, debug_directories=directories) as image:
             stacks: Stacks = {}
             for trace in unwind.threads(image, unwind.Budget(frames=FRAMES)):
                 seen = [Seen(pc=f.pc, name=f.symbol, guess=f.guess) for f in trace.frames if not f.inline]
                 for tid in (trace.tid, *trace.same_as):
                     stacks[tid] = seen
-            return stacks, time.process_time() - began, image
-        finally:
-            for fd in files.values():
-                os.close(fd)
+            seconds = time.process_time() - began
+    return stacks, seconds, image
 
 
-def gdb(core: pathlib.Path, exe: pathlib.Path) -> Stacks:
+def gdb(core: pathlib.Path, exe: pathlib.Path, *, debug: bool = False) -> Stacks:
     """gdb's frames by thread, without debuginfod; {} if gdb fails."""
     script = pathlib.Path(__file__).with_name("gdb_frames.py")
-    settings = (
-        "debuginfod enabled off",
-        "debug-file-directory /nonexistent",
-        "backtrace past-main on",
-        "python print-stack full",
-    )
+    settings = ["debuginfod enabled off", "backtrace past-main on", "python print-stack full"]
+    settings += [] if debug else ["debug-file-directory /nonexistent"]
     command = ["gdb", "-nx", "-batch"]
     for setting in settings:
         command += ["-iex", f"set {setting}"]
@@ -103,18 +94,10 @@ def gdb(core: pathlib.Path, exe: pathlib.Path) -> Stacks:
     }
 
 
-def elfutils(core: pathlib.Path, exe: pathlib.Path) -> Stacks:
+def elfutils(core: pathlib.Path, exe: pathlib.Path, *, debug: bool = False) -> Stacks:
     """The frames of eu-stack, which like systemd-coredump is libdw with little around it."""
-    command = [
-        "eu-stack",
-        "-n",
-        str(FRAMES),
-        "--debuginfo-path=/nonexistent",
-        "--core",
-        os.fspath(core),
-        "-e",
-        os.fspath(exe),
-    ]
+    command = ["eu-stack", "-n", str(FRAMES), "--core", os.fspath(core), "-e", os.fspath(exe)]
+    command += [] if debug else ["--debuginfo-path=/nonexistent"]
     done = subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=120, check=False
     )
@@ -125,6 +108,19 @@ def elfutils(core: pathlib.Path, exe: pathlib.Path) -> Stacks:
             frames = stacks[int(line[4:].rstrip(":"))] = []
         elif found := re.match(r"#\d+ +0x([0-9a-f]+)(?: - \d+)? *(.*)$", line):
             name = re.sub(r"^- 1 *", "", found[2])
+            frames.append(Seen(pc=int(found[1], 16), name=name))
+    return stacks
+
+
+def systemd(message: str) -> Stacks:
+    """The frames in systemd-coredump's MESSAGE. Its names are mangled."""
+    stacks: Stacks = {}
+    frames: list[Seen] = []
+    for line in message.splitlines():
+        if found := re.match(r"Stack trace of thread (\d+):", line):
+            frames = stacks[int(found[1])] = []
+        elif found := re.match(r"#\d+ +0x([0-9a-f]+) (\S+) \(", line):
+            name = "" if found[2] == "n/a" else demangle.demangle(found[2])
             frames.append(Seen(pc=int(found[1], 16), name=name))
     return stacks
 
@@ -194,7 +190,7 @@ def row(name: str, threads: int, us: Score, them: Score, seconds: float) -> str:
 
 
 def main() -> int:
-    verbose = "-v" in sys.argv
+    verbose, debug = "-v" in sys.argv, "--debug" in sys.argv
     all_ours, all_theirs, threads = Score(), Score(), 0
     print(f"{'':26} {'':4} {'gdb':>6} {'ours =':>11}   {'libdw =':>11} {'gdb':>6} {'ours':>7}")
     print(
@@ -205,9 +201,11 @@ def main() -> int:
         core, exe = directory / "core", directory / "exe"
         if not core.exists() or not exe.exists():
             continue
-        stacks, seconds, image = ours(core)
-        judge = gdb(core, exe)
-        us, them = score(stacks, judge, image), score(elfutils(core, exe), judge, image)
+        stacks, seconds, image = ours(core, debug=debug)
+        judge = gdb(core, exe, debug=debug)
+        message = directory / "systemd"
+        other = systemd(message.read_text()) if message.exists() else elfutils(core, exe, debug=debug)
+        us, them = score(stacks, judge, image), score(other, judge, image)
         print(row(directory.name, len(judge), us, them, seconds), flush=True)
         if verbose:
             for line in differences(stacks, judge, image):
