@@ -162,8 +162,8 @@ def uninstall(prefix: str) -> None:
     for change in registration.restore(kernel, settings):
         print(f"Set {change}")
     _units("disable", prefix)
-    for path in tree.uninstall(host, library, kept=layout.CONFIGURATION):
-        print(f"Removed {path}")
+    removed = tree.uninstall(host, library, kept=layout.CONFIGURATION)
+    print(f"Removed {len(removed)} files, {crash.HANDLER} and {library} among them")
     _reload()
     for unit in saved.units if saved else ():
         print(f"Starting {unit} again")
