@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import time
@@ -51,7 +52,7 @@ class Pycoredump(Contender):
     def register(self, case: Case) -> None:
         if case.name not in self.handlers:
             self.handlers[case.name] = launchers.Handler(
-                self.machine.directory, name=case.name, library=self.library, **dict(case.options)
+                self.machine.directory, name=case.name, library=self.library, options=dict(case.options)
             )
         self.handler = self.handlers[case.name]
         self.machine.register(self.handler.path)
@@ -114,11 +115,10 @@ class Zstd:
         self.machine.register(launchers.write(self.machine.directory / "record", script))
         self.machine.crash(argv)
         self.cores[case.name] = core
-        with subprocess.Popen(["zstd", "-1", "-T0", "-qc", core], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            self.sizes[case.name] = sum(
-                len(part) for part in iter(lambda: process.stdout.read(1 << 20), b"")
-            )
+        compress = ["zstd", "-1", "-T0", "-qc", os.fspath(core)]
+        with subprocess.Popen(compress, stdout=subprocess.PIPE) as zstd:
+            counted = subprocess.run(["wc", "-c"], stdin=zstd.stdout, capture_output=True, check=True)
+        self.sizes[case.name] = int(counted.stdout)
 
     def run(self, case: Case) -> float:
         """Seconds."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import crashers
 import launchers
@@ -13,6 +14,7 @@ from machine import Machine, Unavailable, machine
 
 Program = Callable[..., pathlib.Path]
 MakeHandler = Callable[..., launchers.Handler]
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,12 @@ def kernel() -> Iterator[Machine]:
             yield taken
     except Unavailable as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture(scope="module")
+def library(kernel: Machine) -> pathlib.Path:
+    """The package as it gets installed; a change to the checkout does not reach the running tests."""
+    return launchers.installed_package(kernel.directory)
 
 
 @pytest.fixture(scope="session")
@@ -39,18 +47,23 @@ def program() -> Program:
 
 
 @pytest.fixture
-def handler(kernel: Machine, request: pytest.FixtureRequest) -> Iterator[MakeHandler]:
+def handler(kernel: Machine, library: pathlib.Path) -> Iterator[MakeHandler]:
     """Makes handlers and registers them; what they stored goes away after the test."""
     made: list[launchers.Handler] = []
 
     def make(
-        *, specifiers: str | None = None, register: bool = True, **options: object
+        options: Mapping[str, str] | None = None,
+        *,
+        specifiers: str | None = None,
+        without: tuple[str, ...] = (),
+        suid_dumpable: int | None = None,
     ) -> launchers.Handler:
-        name = f"h{abs(hash(request.node.nodeid)) % 10**8}-{len(made)}"  # the kernel keeps 127 characters
-        one = launchers.Handler(kernel.directory, name=name, **options)  # type: ignore[arg-type]  # its own to check
+        name = f"handler-{next(NUMBERS)}"  # short: the kernel keeps 127 characters
+        one = launchers.Handler(
+            kernel.directory, name=name, library=library, without=without, options=options
+        )
         made.append(one)
-        if register:
-            kernel.register(one.path, specifiers)
+        kernel.register(one.path, specifiers, suid_dumpable=suid_dumpable)
         return one
 
     yield make

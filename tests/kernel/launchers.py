@@ -6,6 +6,7 @@ import compileall
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 
 from tools import layout
 
@@ -66,14 +67,14 @@ class Handler:
         name: str = "handler",
         library: pathlib.Path = CHECKOUT,
         without: tuple[str, ...] = (),
-        **options: str,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         """`options` are lines of its pycoredump.conf; modules of `without` cannot be imported."""
         self.etc = directory / f"{name}.etc"
         self.etc.mkdir(parents=True)
-        self.core = pathlib.Path(options.setdefault("Directory", os.fspath(directory / f"{name}.core")))
-        lines = [f"{key}={value}" for key, value in (UNLIMITED | options).items()]
-        self.configure("\n".join(["[Coredump]", *lines, ""]))
+        lines = UNLIMITED | {"Directory": os.fspath(directory / f"{name}.core")} | dict(options or {})
+        self.core = pathlib.Path(lines["Directory"])
+        self.configure("\n".join(["[Coredump]", *(f"{key}={value}" for key, value in lines.items()), ""]))
         call = f"main(sys.argv, etc={os.fspath(self.etc)!r}, lib={os.fspath(self.etc / 'lib')!r})"
         text = layout.handler(os.fspath(library)).replace("main(sys.argv)", call)
         blocked = "".join(f"sys.modules[{module!r}] = None\n" for module in without)

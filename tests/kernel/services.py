@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -146,6 +147,14 @@ def wait_for_entry(
     """The entry of a crash. AssertionError if it does not come."""
     end = time.monotonic() + seconds
     while not (found := crashes(since, fields=fields, COREDUMP_PID=pid)):
-        assert time.monotonic() < end, f"no entry of process {pid} after {seconds:.0f} s"
+        assert time.monotonic() < end, f"no entry of process {pid} after {seconds:.0f} s; {kernel_log(pid)}"
         time.sleep(0.05)
     return found[0]
+
+
+def kernel_log(pid: int) -> list[str]:
+    """Lines of the kernel log in which the handler names a process."""
+    shown = subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False)
+    return [
+        line for line in shown.stdout.splitlines() if "pycoredump" in line and re.search(rf"\b{pid}\b", line)
+    ]
