@@ -92,10 +92,13 @@ def forget(path: str = STATE) -> None:
 
 def register(kernel: Kernel, settings: dict[str, str]) -> list[str]:
     """Set them, pattern first: suid_dumpable=2 is safe only under it. What was set."""
-    pending = kernel.pending(settings)
-    for key, (_, value) in pending.items():
-        kernel.write(key, value)
-    return [f"{key} = {value}" for key, (_, value) in pending.items()]
+    changed = []
+    for key in sysctl.ORDER:
+        # Not Kernel.pending(): it is content with the core_pipe_limit=16 of systemd-coredump, which loses crashes.
+        if kernel.read(key) != settings[key]:
+            kernel.write(key, settings[key])
+            changed.append(f"{key} = {settings[key]}")
+    return changed
 
 
 def restore(kernel: Kernel, settings: dict[str, str]) -> list[str]:
