@@ -33,7 +33,7 @@ CORE_USES_PID = "kernel.core_uses_pid"
 DIRECTORY = "/var/core"
 FILE_PATTERN = f"{DIRECTORY}/core-%e-%p-%s-%t"  # the seed document's
 PIPE_PATTERN = f"|{crash.HANDLER} " + " ".join(specifier for specifier, _ in crash.SPECIFIERS)
-PIPE_LIMIT = "16"  # written only where the shipped file is missing; any value above 0 is accepted
+PIPE_LIMIT = "1024"  # the shipped file's; written only where that is missing, any value above 0 is accepted
 
 # In the order of setting: the safe core_pattern before suid_dumpable=2, and back in the reverse order.
 # suid_dumpable=2 with a relative core_pattern would let a set-uid program's core be planted anywhere.
