@@ -19,6 +19,7 @@ TAIL_RESERVE = (
 )  # bytes kept free for metadata and seek table when a limit or a full disk stops the core
 
 
+ZEROS_MAX = 1 << 30  # bytes in one frame of zeros; the seek table has 32 bits for it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,6 +40,7 @@ class Writer:
         self.written = 0  # bytes of the frames
         self.core_size = 0  # bytes of the core that are in them
         self.head_size = 0
+        self._zeros = 0  # bytes of zeros that are not in a frame yet
         self._sink = Sink(fd)
 
     def head(self, data: bytes) -> None:
@@ -56,6 +58,10 @@ class Writer:
 
     def append(self, frame: bytes, size: int) -> None:
         """A whole frame that holds `size` bytes. Full (the frame, and perhaps some before it, are gone) or OSError."""
+        self._flush_zeros()
+        self._append(frame, size)
+
+    def _append(self, frame: bytes, size: int) -> None:
         if self.written + len(frame) > self.limit:
             raise Full(f"The limit of {self.limit} bytes is reached")
         try:
@@ -66,7 +72,16 @@ class Writer:
         self._count(len(frame), size)
 
     def zeros(self, size: int) -> None:
-        self.append(zstd.zeros(size), size)
+        """Zeros, which wait for further ones: together they take four bytes for each 128 KiB. Full or OSError."""
+        self._zeros += size
+        while self._zeros >= ZEROS_MAX:
+            self._flush_zeros(ZEROS_MAX)
+
+    def _flush_zeros(self, most: int = ZEROS_MAX) -> None:
+        size = min(self._zeros, most)
+        if size:
+            self._zeros -= size
+            self._append(zstd.zeros(size), size)
 
     def add_note(self, note: bytes) -> bool:
         """A last note behind all memory, also over the limit; False if the disk has no room for it."""
@@ -81,6 +96,10 @@ class Writer:
 
     def settle(self) -> None:
         """Have all frames in the file, or on a full disk as many as there is room for. OSError."""
+        try:
+            self._flush_zeros()
+        except Full:
+            self._zeros = 0
         try:
             self._sink.settle()
         except OSError as e:

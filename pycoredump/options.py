@@ -45,8 +45,7 @@ OPTIONS = (
         field="compression_level",
         parse=values.level,
         default="1",
-        text="Level of zstd. 1 needs up to 2.5 % more space than the 3 of others (measured on cores of Python and of mixed "
-        "memory), at 1.5 to 1.8 times the speed.",
+        text="Level of zstd. 1 needs up to 3 % more space than the 3 of others on mixed memory, at 1.5 to 1.8 times the speed.",
     ),
     Option(
         name="Directory",
