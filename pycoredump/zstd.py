@@ -92,7 +92,7 @@ def compressor(level: int) -> tuple[Compress | None, str]:
     """
     try:
         library = _library()
-        options = {"write_checksum": True, "write_content_size": True}
+        options = {"write_checksum": 1, "write_content_size": 1}
         if level == 1:
             options["min_match"] = MIN_MATCH
         parameters = library.ZstdCompressionParameters.from_level(level, source_size=SOURCE_SIZE, **options)
