@@ -134,7 +134,7 @@ def test_bash_offers_verbs_options_and_crashes(tmp_path: pathlib.Path) -> None:
     assert complete(tmp_path, "pycoredumpctl", "st") == ["stats", "status"]
     assert complete(tmp_path, "pycoredumpctl", "vacuum", "--max") == ["--max-use="]
     assert complete(tmp_path, "pycoredumpctl", "list", "--json", "=", "s") == ["short"]
-    assert complete(tmp_path, "pycoredumpctl", "info", "go") == ["good"]
+    assert set(complete(tmp_path, "pycoredumpctl", "info", "go")) == {"good"}
 
 
 def test_a_name_of_a_program_is_no_command_to_bash(tmp_path: pathlib.Path) -> None:

@@ -90,4 +90,4 @@ def test_distances_have_two_units_at_most(seconds: int, expected: str) -> None:
 
 def test_a_time_out_of_range_is_shown_as_such() -> None:
     assert times.stamp(2**80) == "n/a"
-    assert times.short(-(2**70)) == "n/a"
+    assert times.short(-(2**80)) == "n/a"
