@@ -42,7 +42,7 @@ def prove() -> list[str]:
         path = _until(lambda: archive(settings.directory, pid), 10)
         if path is None:
             raise PycoredumpError(
-                f"No core of process {pid} appeared in {settings.directory}", hint=_kernel_says()
+                f"No core of process {pid} appeared in {settings.directory}", hint=_why(pid)
             )
         check(path)
         found.append(f"Its core is {path}")
@@ -50,7 +50,7 @@ def prove() -> list[str]:
     if not os.path.exists(journal.SOCKET) or not shutil.which("journalctl"):
         found.append("No journald is running: the archive alone tells the story")
     elif not _until(lambda: entry(pid), SECONDS):
-        raise PycoredumpError(f"No journal entry of process {pid} appeared", hint=_kernel_says())
+        raise PycoredumpError(f"No journal entry of process {pid} appeared", hint=_why(pid))
     else:
         found.append("Its entry is in the journal")
     return found + warnings
@@ -93,8 +93,19 @@ def _until(look: Callable[[], Found], seconds: float) -> Found:
     return found
 
 
-def _kernel_says() -> str:
-    """The kernel log's last lines about us."""
-    done = subprocess.run(["dmesg"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if "core" in line.lower()]
-    return "the kernel log says: " + "; ".join(lines[-3:]) if lines else "dmesg may say more"
+def _why(pid: int) -> str:
+    """What handler and kernel said about the process: the handler in the journal, or both in the kernel log."""
+    said = [
+        *_lines("journalctl", "--quiet", "--since=-5min", "--output=cat", "--identifier=pycoredump"),
+        *_lines("dmesg", "--notime"),
+    ]
+    about = [line for line in said if str(pid) in line and "processing" not in line]
+    return "; ".join(dict.fromkeys(about[-3:])) or "neither the journal nor the kernel log says why"
+
+
+def _lines(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return done.stdout.splitlines()

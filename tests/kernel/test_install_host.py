@@ -119,6 +119,7 @@ def test_a_handler_that_does_not_work_is_not_left_behind(host: int) -> None:
 
     assert done.returncode != 0
     assert "No core of process" in done.stderr
+    assert "Cannot use directory /proc/no-cores-here" in done.stderr
     assert Kernel().values() == before
     assert [place for place in PLACES if os.path.exists(place)] == []
 
