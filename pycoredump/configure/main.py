@@ -170,10 +170,16 @@ def main(argv: list[str] | None = None) -> int:
         # The kernel that runs is the host's: an image's settings wait for its boot.
         kernel = Kernel() if os.path.realpath(options.root) == "/" else None
         options.root = os.path.realpath(options.root)
-        return {"check": check, "apply": apply, "revert": revert}[options.verb](options, kernel)
+        status = {"check": check, "apply": apply, "revert": revert}[options.verb](options, kernel)
+        sys.stdout.flush()
+        return status
     except PycoredumpError as e:
         message = f"{e} ({e.hint})" if e.hint else str(e)
         print(f"pycoredump-configure: {report.shown(message)}", file=sys.stderr)
+    except BrokenPipeError:  # as by "| head": everything was done before it was printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as e:
+        print(f"pycoredump-configure: {report.shown(f'{e.filename}: {e.strerror}')}", file=sys.stderr)
     except KeyboardInterrupt:
         print("pycoredump-configure: interrupted; what was begun was taken back", file=sys.stderr)
     return FAILED

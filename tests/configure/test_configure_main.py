@@ -92,6 +92,21 @@ def test_the_diff_is_one_that_patch_applies(root: pathlib.Path, capsys: pytest.C
     assert distributions.snapshot(copy / "etc") == distributions.snapshot(root / "etc")
 
 
+@pytest.mark.parametrize("verb", [["apply", "--dry-run"], ["check"], ["apply"], ["revert"]])
+def test_a_reader_that_goes_away_costs_no_traceback(root: pathlib.Path, verb: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "pycoredump.configure.main", *verb, "--root", os.fspath(root)],
+            cwd=pathlib.Path(__file__).parents[2],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (main.FAILED, b"")
+
+
 BAD = {
     "a negative limit": (["apply", "--core-limit=-5"], "--core-limit '-5' is not a limit"),
     "no number": (["apply", "--core-limit", "1G"], "--core-limit '1G' is not a limit"),
