@@ -85,4 +85,16 @@ class Report(Record):
     scripts: tuple[ScriptTrace, ...] = ()
     signature: str = ""  # short stable id, lower-case hex
     title: str = ""  # "SIGSEGV in parse_header (nginx)"
+    architecture: str = ""  # as systemd-coredump names it: AMD x86-64
     problems: tuple[str, ...] = ()  # one sentence each: what is missing and why
+
+
+class Facts(Record):
+    """What is known of the dead process besides its core. Everything is optional and may be a lie."""
+
+    signal: int = 0  # for cores that do not tell it
+    comm: str = ""
+    exe: str = ""  # as the process saw it; never opened
+    arguments: tuple[str, ...] = ()  # its command line
+    maps: str = ""  # /proc/PID/maps: permissions and names that a small core does not have
+    sizes: dict[str, int] = {}  # noqa: RUF012 - path of a mapped file -> bytes it has now; never changed

@@ -1,0 +1,24 @@
+"""Ruby: the script by the command line (ruby(1))."""
+
+from __future__ import annotations
+
+import re
+
+from pycoredump.analysis.image import Image
+from pycoredump.analysis.interpreters import commandline
+from pycoredump.analysis.interpreters.commandline import Options
+from pycoredump.analysis.model import ScriptTrace
+
+OPTIONS = Options(code="e", valued="CIrEX", attached="0FKTWix")
+
+
+class Ruby:
+    name = "Ruby"
+    program = re.compile(r"ruby([\d.]*)")
+    library = re.compile(r"libruby")
+
+    def script(self, arguments: tuple[str, ...]) -> str:
+        return commandline.script(arguments, OPTIONS)
+
+    def frames(self, process: Image, *, deadline: float) -> tuple[ScriptTrace, ...]:
+        return ()  # its structures differ from release to release, and no release describes them

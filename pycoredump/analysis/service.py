@@ -1,0 +1,173 @@
+"""The analysis from outside: asks the sandboxed unit, or a forked child where there is no systemd. And the unit's end.
+
+    report = service.analyse(core_fd, [(path, fd), ...], Facts(...), seconds=10)
+
+One connection is one crash. The request is a few messages that carry descriptors (unix(7), SCM_RIGHTS): first
+the job in a memfd, then the core, then the modules. The answer is its length, then the report as JSON in
+messages of at most 64 KiB.
+
+The handler's process imports only what stands on top of this file; everything else is the sandbox's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+
+from pycoredump.analysis import sandbox, wire
+from pycoredump.analysis.model import Facts, Report
+from pycoredump.analysis.wire import Job
+from pycoredump.errors import PycoredumpError
+
+SOCKET = "/run/pycoredump/analysis"
+GREETING = b"pycoredump analysis 1"
+SECONDS = 10
+MEMORY = 1 << 30  # bytes of address space; what is really used is about a tenth
+MODULES_MAX = 4096
+PASSED_MAX = 250  # descriptors in one message; the kernel takes SCM_MAX_FD = 253
+PACKET = 64 << 10
+JOB_MAX = 32 << 20
+
+
+def analyse(
+    core: int,
+    modules: Sequence[tuple[bytes, int]],
+    facts: Facts,
+    *,
+    seconds: int = SECONDS,
+    memory: int = MEMORY,
+    path: str = SOCKET,
+) -> Report:
+    """The report on the core behind a descriptor. PycoredumpError if there is none in time."""
+    deadline = time.monotonic() + seconds
+    modules = modules[:MODULES_MAX]
+    job = Job(facts=facts, modules=tuple(os.fsdecode(name) for name, _ in modules), seconds=seconds)
+    with os.fdopen(os.memfd_create("job", os.MFD_CLOEXEC), "w+b") as file:
+        file.write(wire.encode(job))
+        file.flush()
+        fds = [file.fileno(), core, *(fd for _, fd in modules)]
+        answer = request(fds, seconds=seconds, path=path)
+        if not answer:
+            left = max(1.0, deadline - time.monotonic())
+            answer = sandbox.run(work, fds, prepare=prepare, seconds=left, memory=memory)
+    return wire.report(answer)
+
+
+def prepare() -> None:
+    from pycoredump.analysis import report
+
+    report.preload()
+
+
+def work(fds: Sequence[int]) -> bytes:
+    """In the sandbox: job, core and modules behind descriptors -> report as JSON."""
+    from pycoredump.analysis import report
+
+    job = wire.job(os.pread(fds[0], JOB_MAX, 0))
+    names = [os.fsencode(name) for name in job.modules]
+    # What comes after this is writing it down.
+    seconds = max(1.0, job.seconds * 0.8)
+    return wire.encode(
+        report.analyse(fds[1], list(zip(names, fds[2:], strict=False)), job.facts, seconds=seconds)
+    )
+
+
+def request(fds: Sequence[int], *, seconds: float, path: str = SOCKET) -> bytes:
+    """What the unit answers; b"" if it is not there or does not answer at all. SandboxError if it breaks off."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as connection:
+        deadline = time.monotonic() + seconds
+        try:
+            connection.settimeout(seconds)
+            connection.connect(path)
+            send_descriptors(connection, fds)
+            head = connection.recv(8)
+            if len(head) < 8:
+                return b""
+        except OSError:
+            return b""
+        try:
+            return _rest(connection, struct.unpack("<Q", head)[0], deadline)
+        except OSError as e:
+            raise sandbox.SandboxError(f"The analysis service broke off: {e}") from e
+
+
+def _rest(connection: socket.socket, size: int, deadline: float) -> bytes:
+    if size > sandbox.RESULT_MAX:
+        raise sandbox.SandboxError(f"The analysis service would answer {size} bytes")
+    parts: list[bytes] = []
+    while size > 0:
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        part = connection.recv(PACKET)
+        if not part:
+            raise sandbox.SandboxError("The analysis service ended before its answer")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def send_descriptors(connection: socket.socket, fds: Sequence[int]) -> None:
+    """All descriptors, in as many messages as they need; each says how many are still to come. OSError."""
+    for start in range(0, len(fds), PASSED_MAX):
+        some = fds[start : start + PASSED_MAX]
+        head = GREETING + struct.pack("<I", len(fds) - start - len(some))
+        socket.send_fds(connection, [head], list(some))
+
+
+def receive_descriptors(connection: socket.socket) -> list[int]:
+    """The other end. PycoredumpError if that is not what comes; OSError."""
+    fds: list[int] = []
+    while True:
+        head, some, flags, _ = socket.recv_fds(connection, 64, PASSED_MAX)
+        fds += some
+        if not head.startswith(GREETING) or len(head) != len(GREETING) + 4 or flags & socket.MSG_CTRUNC:
+            raise PycoredumpError("The request is not one of pycoredump's handler")
+        if len(fds) > MODULES_MAX + 2 or not some:
+            raise PycoredumpError(f"The request has {len(fds)} descriptors")
+        if struct.unpack_from("<I", head, len(GREETING))[0] == 0:
+            return fds
+
+
+def serve(connection: socket.socket, *, memory: int = MEMORY) -> None:
+    """Answer one request, then have nothing left to do: this process is confined for good. PycoredumpError, OSError."""
+    import signal
+
+    from pycoredump.analysis import confine
+
+    uid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    if uid not in (0, os.geteuid()):
+        raise PycoredumpError(f"User {uid} may not ask for an analysis")
+
+    prepare()
+    connection.settimeout(SECONDS)
+    fds = receive_descriptors(connection)
+    connection.settimeout(None)
+    seconds = min(wire.job(os.pread(fds[0], JOB_MAX, 0)).seconds, 60)
+    signal.alarm(seconds + 1)
+    confine.close_all_but([*fds, connection.fileno()])
+    sandbox.lock_down(connection.fileno(), seconds=seconds, memory=memory)
+    answer = work(fds)
+    # os.write: of all ways to send, the one that the filter knows.
+    for packet in (struct.pack("<Q", len(answer)), *_packets(answer)):
+        os.write(connection.fileno(), packet)
+
+
+def _packets(data: bytes) -> list[bytes]:
+    return [data[at : at + PACKET] for at in range(0, len(data), PACKET)]
+
+
+def main() -> int:
+    """Started by pycoredump-analysis@.service with the connection as standard input."""
+    try:
+        serve(socket.socket(fileno=os.dup(0)))
+    except (PycoredumpError, OSError) as e:
+        print(f"pycoredump-analysis: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
