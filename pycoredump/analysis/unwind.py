@@ -198,6 +198,8 @@ class Walker:
                 caller[register] = self._memory.word(cfa + value & MASK)
             else:
                 self._rare(caller, register, kind, value, registers, cfa)
+        if self._machine.sp not in caller:
+            raise CoreError("the stack pointer of the caller is not known")
         self._machine.link(caller, row.ra)
         return caller
 

@@ -115,6 +115,34 @@ def test_a_stack_that_is_not_in_the_core_ends_the_trace_with_a_reason() -> None:
     assert "not in the core" in found.end
 
 
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        b"\x07\x07",
+        b"\x09\x07\x30",
+        b"\x10\x07\x01\x06",
+        b"\x16\x10\x01\x30",
+        b"\x0c\x30\x00",
+        b"\x0f\x00",
+        b"\x09\x10\x31",
+    ],
+    ids=[
+        "no-sp",
+        "sp-from-nowhere",
+        "sp-by-empty-stack",
+        "pc-is-zero",
+        "cfa-from-nowhere",
+        "empty-cfa",
+        "pc-from-nowhere",
+    ],
+)
+def test_rules_that_lead_nowhere_end_the_trace(instructions: bytes) -> None:
+    functions = [Function(name="odd", start=TEXT, size=0x40, instructions=instructions)]
+    found = trace(image(build(functions), BASE, words(1, 2, 3), [registers(X86, at(0, 4), STACK)]))
+    assert names(found)[0] == "odd"
+    assert len(found.frames) <= 2
+
+
 def test_a_frame_that_repeats_itself_ends_the_trace() -> None:
     # "stuck": CFA = rsp + 0, return address at CFA
     stuck = [Function(name="stuck", start=TEXT, size=0x40, instructions=bytes.fromhex("0e00") + b"\x90\x00")]

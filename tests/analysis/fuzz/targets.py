@@ -110,7 +110,7 @@ def name(data: bytes) -> None:
 
 
 def elf_file(data: bytes) -> None:
-    file = Elf(BytesSource(data))
+    file = Elf(BytesSource(patched(FILES[elfnote.EM_X86_64], data)))
     file.build_id, file.package_note, file.mini, file.dynamic, file.sections  # noqa: B018
 
 
