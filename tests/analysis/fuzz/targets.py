@@ -88,6 +88,24 @@ def backtrace(data: bytes) -> None:
     list(stacktrace.lines(Report(threads=found, modules=made.modules)))
 
 
+def rules(data: bytes) -> None:
+    """A backtrace by frame instructions of all kinds, through a stack of all kinds."""
+    machine = elfnote.EM_AARCH64 if data[:1] > b"\x7f" else elfnote.EM_X86_64
+    size = data[1] if len(data) > 1 else 0
+    instructions, stack = data[2 : 2 + size], data[2 + size :]
+    functions = [Function(name="f", start=TEXT, size=0x80, instructions=instructions, code=CALLS + CALLS)]
+    base = STACK - TEXT - 0x10  # so that few bytes of the stack make a return address
+    core, layout = dead(
+        [(base, build(functions, machine=machine), 5), (STACK + 0x10000, stack, 6)],
+        [registers(machine, base + TEXT + 0x40, STACK + 0x10000, r4=STACK + 0x10008, r29=STACK + 0x10000)]
+        if machine == elfnote.EM_AARCH64
+        else [registers(machine, base + TEXT + 0x40, STACK + 0x10000, r4=STACK + 0x10008)],
+        machine=machine,
+        files=(MappedFile(start=base, end=base + 0x4000, offset=0, path=b"/x.so"),),
+    )
+    unwind.threads(Image(core, layout), unwind.Budget(seconds=2.0))
+
+
 def core(data: bytes) -> None:
     """Any bytes as a core with a small module."""
     image = Image(BytesSource(data), corefile.parse(data), {})
@@ -115,7 +133,7 @@ def elf_file(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (backtrace, core, frame_rules, expression, name, elf_file)
+    target.__name__: target for target in (backtrace, rules, core, frame_rules, expression, name, elf_file)
 }
 
 
