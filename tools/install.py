@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from pycoredump import crash
@@ -127,20 +127,27 @@ def undone(host: Tree, kernel: Kernel, prefix: str) -> Iterator[None]:
         yield
     except BaseException:
         print("That did not work: taking everything back", file=sys.stderr)
+        # Each step on its own: one that fails must not keep the next from being taken.
         for key, value in reversed(before.items()):
-            if kernel.read(key) != value:
-                kernel.write(key, value)
+            _attempt(kernel.write, key, value)
         if saved is None:
-            _units("disable", prefix)
-        tree.undo(host, layout.library(prefix))
-        _reload()
+            _attempt(_units, "disable", prefix)
+        _attempt(tree.undo, host, layout.library(prefix))
+        _attempt(_reload)
         for unit in rivals:
-            registration.systemctl("enable", "--now", unit)
+            _attempt(registration.systemctl, "enable", "--now", unit)
         if saved is None:
-            registration.forget()
+            _attempt(registration.forget)
         else:
-            registration.save(saved)
+            _attempt(registration.save, saved)
         raise
+
+
+def _attempt(step: Callable[..., object], *arguments: object) -> None:
+    try:
+        step(*arguments)
+    except (PycoredumpError, OSError) as e:
+        print(f"make install: {e}", file=sys.stderr)
 
 
 def uninstall(prefix: str) -> None:
