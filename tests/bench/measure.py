@@ -53,8 +53,7 @@ def run(
         ended = time.monotonic()
         busy = busy_seconds() - busy
     finally:
-        for victim in victims:
-            victim.close()
+        machine.close()
     begin, stamp = victims[0].begin, victims[0].stamp
     cost = sum_up(contender.costs(meter))
     own = cost.cpu + sum(death.system_seconds for death in deaths)

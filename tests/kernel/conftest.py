@@ -67,5 +67,6 @@ def handler(kernel: Machine, library: pathlib.Path) -> Iterator[MakeHandler]:
         return one
 
     yield make
+    kernel.close()
     for one in made:
         one.clear()

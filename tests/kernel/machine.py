@@ -99,6 +99,13 @@ class Machine:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory  # root's; everybody may pass through it, nobody else may list it
+        self.victims: list[Victim] = []
+
+    def close(self) -> None:
+        """End what still runs."""
+        for victim in self.victims:
+            victim.close()
+        self.victims.clear()
 
     def register(
         self,
@@ -145,14 +152,12 @@ class Machine:
             user=user,
             group=user,
             extra_groups=None if user is None else [],
+            # Not prlimit(2) from here: for another user's process root needs CAP_SYS_RESOURCE.
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (core_limit, core_limit)),
         )
-        resource.prlimit(process.pid, resource.RLIMIT_CORE, (core_limit, core_limit))
         victim = Victim(process)
-        try:
-            victim.wait_until_ready()
-        except BaseException:
-            victim.close()
-            raise
+        self.victims.append(victim)
+        victim.wait_until_ready()
         return victim
 
     def crash(
@@ -221,8 +226,9 @@ def machine(*, seconds: float = LOCK_SECONDS, directory: str | None = None) -> I
         made = pathlib.Path(tempfile.mkdtemp(prefix="pycoredump-", dir=directory))
         try:
             made.chmod(0o711)
-            with sigterm_unwinds():
-                yield Machine(made)
+            taken = Machine(made)
+            with sigterm_unwinds(), contextlib.closing(taken):
+                yield taken
         finally:
             process.stdin.close()
             process.wait()
