@@ -112,7 +112,7 @@ DESCRIBED = {
     ),
 }
 OFFSET_MAX = 1 << 24  # bytes; the largest of the structures has some 300,000
-KIND_AT = {(3, 14): 16}  # since then `interned` has 16 bits
+FREE_THREADED_KIND = 8  # first bit of `kind` where the flag before it is a char of its own (unicodeobject.h)
 
 
 def read(memory: CoreMemory, runtime: int, version: int) -> Layout:
@@ -135,5 +135,5 @@ def read(memory: CoreMemory, runtime: int, version: int) -> Layout:
         **found,
         through=-1,
         text_wide=found["text_ascii"] + 16,
-        text_kind=KIND_AT.get(series, 2),
+        text_kind=FREE_THREADED_KIND if head[16] and series >= (3, 14) else 2,
     )
