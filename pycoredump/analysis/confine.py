@@ -159,9 +159,10 @@ def drop(user: int, group: int, *, privileged: bool) -> None:
         os.setgroups([])
         os.setresgid(group, group, group)
         os.setresuid(user, user, user)
-    header = ctypes.create_string_buffer(CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4), 8)
-    none = ctypes.create_string_buffer(24)
-    _call("capset", ctypes.addressof(header), ctypes.addressof(none))
+    if any(capabilities()):
+        header = ctypes.create_string_buffer(CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4), 8)
+        none = ctypes.create_string_buffer(24)
+        _call("capset", ctypes.addressof(header), ctypes.addressof(none))
     prctl(PR_SET_DUMPABLE, 0)  # after the change of user, which sets it again (prctl(2))
 
 

@@ -3,8 +3,8 @@
     report = service.analyse(core_fd, [(path, fd), ...], Facts(...), seconds=10)
 
 One connection is one crash. The request is a few messages that carry descriptors (unix(7), SCM_RIGHTS): first
-the job in a memfd, then the core, then the modules. The answer is its length, then the report as JSON in
-messages of at most 64 KiB.
+the job in a memfd, then the core, then the modules. The answer is READY at once, later the length of the report,
+and then the report as JSON in messages of at most 64 KiB.
 
 The handler's process imports only what stands on top of this file; everything else is the sandbox's.
 """
@@ -25,6 +25,8 @@ from pycoredump.errors import PycoredumpError
 
 SOCKET = "/run/pycoredump/analysis"
 GREETING = b"pycoredump analysis 1"
+READY = b"ready"
+START_SECONDS = 2.0  # for the unit to say READY; it may wait for others in a busy or a shutting-down system
 SECONDS = 10
 MEMORY = 1 << 30  # bytes of address space; what is really used is about a tenth
 MODULES_MAX = 4096
@@ -77,35 +79,39 @@ def work(fds: Sequence[int]) -> bytes:
 
 
 def request(fds: Sequence[int], *, seconds: float, path: str = SOCKET) -> bytes:
-    """What the unit answers; b"" if it is not there or does not answer at all. SandboxError if it breaks off."""
+    """What the unit answers; b"" if it is not there or does not begin. SandboxError if it breaks off."""
+    deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as connection:
-        deadline = time.monotonic() + seconds
         try:
-            connection.settimeout(seconds)
+            connection.settimeout(START_SECONDS)
             connection.connect(path)
             send_descriptors(connection, fds)
-            head = connection.recv(8)
-            if len(head) < 8:
+            if connection.recv(len(READY)) != READY:
                 return b""
         except OSError:
             return b""
         try:
-            return _rest(connection, struct.unpack("<Q", head)[0], deadline)
+            return _answer(connection, deadline)
         except OSError as e:
             raise sandbox.SandboxError(f"The analysis service broke off: {e}") from e
 
 
-def _rest(connection: socket.socket, size: int, deadline: float) -> bytes:
-    if size > sandbox.RESULT_MAX:
+def _answer(connection: socket.socket, deadline: float) -> bytes:
+    def receive(size: int) -> bytes:
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        part = connection.recv(size)
+        if not part:
+            raise sandbox.SandboxError("The analysis service ended before its answer")
+        return part
+
+    head = receive(8)
+    size = int.from_bytes(head, "little")
+    if len(head) < 8 or size > sandbox.RESULT_MAX:
         raise sandbox.SandboxError(f"The analysis service would answer {size} bytes")
     parts: list[bytes] = []
     while size > 0:
-        connection.settimeout(max(0.01, deadline - time.monotonic()))
-        part = connection.recv(PACKET)
-        if not part:
-            raise sandbox.SandboxError("The analysis service ended before its answer")
-        parts.append(part)
-        size -= len(part)
+        parts.append(receive(PACKET))
+        size -= len(parts[-1])
     return b"".join(parts)
 
 
@@ -142,11 +148,12 @@ def serve(connection: socket.socket, *, memory: int = MEMORY) -> None:
         raise PycoredumpError(f"User {uid} may not ask for an analysis")
 
     prepare()
-    connection.settimeout(SECONDS)
+    # Nothing is waited for without an end; the unit has a limit, too.
+    signal.alarm(SECONDS)
     fds = receive_descriptors(connection)
-    connection.settimeout(None)
     seconds = min(wire.job(os.pread(fds[0], JOB_MAX, 0)).seconds, 60)
     signal.alarm(seconds + 1)
+    connection.send(READY)
     confine.close_all_but([*fds, connection.fileno()])
     sandbox.lock_down(connection.fileno(), seconds=seconds, memory=memory)
     answer = work(fds)
