@@ -63,7 +63,7 @@ def _settings(debugger: list[str], one: Incident, found: Incidents) -> list[str]
     """Where the debugger finds the crash's files, and whether it may ask a debuginfod server."""
     name = os.path.basename(debugger[0])
     sysroot = found.place.root or one.get("COREDUMP_ROOT").rstrip("/")
-    if not (sysroot and os.path.isdir(sysroot)):
+    if not (sysroot.isprintable() and os.path.isdir(sysroot)):  # it is told in the debugger's language
         sysroot = ""
     if "gdb" in name:
         settings = ["-iex", f"set sysroot {sysroot}"] if sysroot else []

@@ -14,13 +14,16 @@ from pycoredump.journal import COREDUMP_ID, OWN_FIELDS, STANDARD_FIELDS
 
 LOCAL_ONLY = 1  # SD_JOURNAL_LOCAL_ONLY: entries of this machine
 FIELD_MAX = 32 << 20  # bytes read of one field
+KINDS = (COREDUMP_ID, BACKTRACE_ID)
 PEEK = 4096  # bytes read of the core in an entry, to know that it is there
 # To learn that an entry lacks a field, libsystemd unpacks its large ones: 0.1 ms each time. Where all entries are
 # read, those that have one of these values are found by the index.
 RARE = {
     "COREDUMP_TRUNCATED": ("1", "yes", "true", "y", "t", "on"),
     "COREDUMP_CONTENT": ("budget", "stacks"),
+    "MESSAGE_ID": (BACKTRACE_ID,),
 }
+USUAL = {"MESSAGE_ID": COREDUMP_ID}  # of the others
 TRUSTED = (
     "MESSAGE", "MESSAGE_ID", "PRIORITY", "SYSLOG_IDENTIFIER", "_BOOT_ID", "_MACHINE_ID", "_HOSTNAME", "_UID", "_GID",
     "_PID", "_COMM", "_EXE", "_SYSTEMD_UNIT", "_TRANSPORT",
@@ -109,10 +112,10 @@ def _below(root: str) -> list[str]:
     return found
 
 
-def restrict(reader: Reader, matches: Matches) -> None:
+def restrict(reader: Reader, matches: Matches, *, kinds: tuple[str, ...] = KINDS) -> None:
     """Let the journal's own index find what is meant."""
-    reader.add_match(f"MESSAGE_ID={COREDUMP_ID}")
-    reader.add_match(f"MESSAGE_ID={BACKTRACE_ID}")
+    for kind in kinds:
+        reader.add_match(f"MESSAGE_ID={kind}")
     for field, value in matches.terms:
         reader.add_match(f"{field}={value}")
 
@@ -169,7 +172,7 @@ class Entries:
     def _having(self, name: str, values: tuple[str, ...]) -> dict[str, str]:
         """Cursor and value of the entries where the field has one of the values."""
         reader = open_reader(self.place)
-        restrict(reader, self.matches)
+        restrict(reader, self.matches, kinds=values if name == "MESSAGE_ID" else KINDS)
         for value in values:
             reader.add_match(f"{name}={value}")
         if self.matches.since is not None:
@@ -186,7 +189,7 @@ class Entries:
         one = self.incident(self.reader, names)
         if any(one.known[name] for name in names):
             for name, values in (rare or {}).items():
-                one.known[name] = values.get(one.get("__CURSOR"), "")
+                one.known[name] = values.get(one.get("__CURSOR"), USUAL.get(name, ""))
             yield one
 
     def incident(self, reader: Reader, names: tuple[str, ...]) -> Incident:

@@ -91,7 +91,8 @@ def _signal(one: Incident) -> Iterator[Line]:
     if title := one.get("COREDUMP_TITLE"):
         yield "Title", title
     if explanation := one.get("COREDUMP_EXPLANATION"):
-        yield "Explanation", explanation
+        # The message has all of it; its first line is the most telling.
+        yield "Explanation", explanation.split("\n")[0] if explanation in one.get("MESSAGE") else explanation
     if signature := one.get("COREDUMP_SIGNATURE"):
         yield "Signature", signature
 

@@ -324,22 +324,31 @@ def kernel_log(*, path: str = "/dev/kmsg") -> Iterator[Item]:
             name="skipped crashes", state=NOTE, found=f"not known: {path}: {e.strerror}", hint="Ask as root."
         )
         return
-    skipped = sum(1 for record in records if SKIPPED.search(record))
+    skipped = [line for record in records for line in record.split(b"\n") if SKIPPED.search(line)]
     if skipped:
         yield Item(
             name="skipped crashes",
             state=BAD,
-            found=f"{skipped} in the kernel log: more crashes at once than core_pipe_limit",
+            found=f"{len(skipped)} in the kernel log{_when(skipped[-1])}: more crashes at once than core_pipe_limit",
             hint="Raise kernel.core_pipe_limit in a file of sysctl.d(5).",
         )
     else:
         yield Item(name="skipped crashes", state=OK, found="none in the kernel log")
-    own = [match[1] for record in records if (match := OWN.search(record))]
+    own = [match[1] for record in records for match in OWN.finditer(record)]
     if own:
         text = own[-1].decode("utf-8", "backslashreplace")
         yield Item(
             name="kernel log", state=NOTE, found=f"{len(own)} messages of the handler, the last: {text}"
         )
+
+
+def _when(record: bytes) -> str:
+    """How long ago a record was written: `6,1234,5678901,-;text` has microseconds since boot."""
+    parts = record.split(b";")[0].split(b",")
+    if len(parts) < 3 or not parts[2].isdigit():
+        return ""
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    return f", the last {times.ago(int(parts[2]), now=now)}"
 
 
 def _records(path: str) -> Iterator[bytes]:

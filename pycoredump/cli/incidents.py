@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pycoredump.cli.archives import Archives, Unlistable, single
 from pycoredump.cli.entries import Entries, NoJournal, Reader, open_reader, restrict
 from pycoredump.cli.incident import Incident
 from pycoredump.cli.matches import Matches
+from pycoredump.cli.times import SECOND
 from pycoredump.record import Record
 
 # Read from each entry at once; others when they are asked for.
 BRIEF = (
     "COREDUMP_PID", "COREDUMP_UID", "COREDUMP_GID", "COREDUMP_SIGNAL", "COREDUMP_TIMESTAMP", "COREDUMP_COMM",
-    "COREDUMP_EXE", "COREDUMP_FILENAME", "MESSAGE_ID",
+    "COREDUMP_EXE", "COREDUMP_FILENAME",
 )  # fmt: skip
 
 
@@ -70,21 +71,19 @@ class Incidents:
                 "(the journal also for the groups adm and systemd-journal); shown are your own crashes."
             )
 
-    def oldest_first(self, names: tuple[str, ...] = BRIEF) -> Iterator[Incident]:
-        """All of them; `names` are the fields that will be asked for of each."""
+    def oldest_first(self, names: tuple[str, ...] = BRIEF, *, few: bool = False) -> Iterator[Incident]:
+        """All of them, or as many as are taken, if `few`; `names` are the fields that will be asked for of each."""
         if self.matches.archives:
             yield from sorted(self._named(), key=lambda one: one.time)
             return
 
-        # An archive is older than its entry: which of them have one must be known before.
-        recorded = self._recorded()
+        # An archive is older than its entry: whether it has one must be known before that comes.
+        recorded = self._recorded_one if few else self._recorded_all()
         journal = self.entries.forward(names) if self.entries else iter(())
-        archived = (
-            one
-            for one in (self.archives.forward() if self.archives else ())
-            if os.path.basename(one.file) not in recorded
-        )
-        yield from heapq.merge(journal, archived, key=lambda one: one.time)
+        archived = self.archives.forward() if self.archives else iter(())
+        for one in heapq.merge(journal, archived, key=lambda one: one.time):
+            if not one.archived or not recorded(one):
+                yield one
 
     def newest_first(self) -> Iterator[Incident]:
         """All of them; ends early at no cost."""
@@ -119,21 +118,30 @@ class Incidents:
             if self.matches.hold(one):
                 yield one
 
-    def _recorded(self) -> set[str]:
-        """Names of the archives whose crash has an entry, whatever else that holds."""
+    def _recorded_all(self) -> Callable[[Incident], bool]:
+        """Whether the crash of an archive has an entry: found in one pass through the journal."""
         if self.entries is None or self.archives is None or not self.archives.found:
-            return set()
+            return lambda _: False
+        wanted = {(one.pid.encode(), b"%d" % (one.seconds * SECOND)) for one in self.archives.found}
         reader = open_reader(self.place)
         restrict(reader, Matches())
-        names = {one.name for one in self.archives.found}
-        keys = {(one.pid.encode(), b"%d000000" % one.seconds): one.name for one in self.archives.found}
-        recorded = set()
+        known = set()
         while reader._next():
-            name = os.path.basename(_bytes(reader, "COREDUMP_FILENAME").decode("utf-8", "surrogateescape"))
-            if name not in names:
-                name = keys.get((_bytes(reader, "COREDUMP_PID"), _bytes(reader, "COREDUMP_TIMESTAMP")), "")
-            recorded.add(name)
-        return recorded & names
+            key = _bytes(reader, "COREDUMP_PID"), _bytes(reader, "COREDUMP_TIMESTAMP")
+            if key in wanted:
+                known.add(key)
+        return lambda one: (
+            (one.get("COREDUMP_PID").encode(), one.get("COREDUMP_TIMESTAMP").encode()) in known
+        )
+
+    def _recorded_one(self, one: Incident) -> bool:
+        """The same for one archive, by the journal's index: cheaper for the first few of many."""
+        if self.entries is None:
+            return False
+        reader = open_reader(self.place)
+        terms = [(name, one.get(name)) for name in ("COREDUMP_PID", "COREDUMP_TIMESTAMP")]
+        restrict(reader, Matches(terms=tuple(terms)))
+        return reader._next()
 
 
 def _sees_all() -> bool:

@@ -81,4 +81,6 @@ def chosen(command: options.Command, found: Incidents) -> Iterator[Incident]:
     """Those that -n, -1 and -r leave, in their order: as in coredumpctl, -n takes the oldest unless with -r."""
     limit = options.count(command)
     reverse = command.has("reverse") or command.has("1")
-    return itertools.islice(found.newest_first() if reverse else found.oldest_first(), limit)
+    return itertools.islice(
+        found.newest_first() if reverse else found.oldest_first(few=limit is not None), limit
+    )
