@@ -11,7 +11,8 @@ import sys
 
 import atheris
 
-sys.path.insert(0, os.fspath(pathlib.Path(__file__).parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [os.fspath(HERE), os.fspath(HERE.parents[2])]
 with atheris.instrument_imports(include=["pycoredump"]):
     import targets
 
