@@ -81,9 +81,7 @@ def culprits(frames: Sequence[Frame], script: Sequence[ScriptFrame] = ()) -> Ite
     start = _beginning(believed)
     named = [identity(frame) for frame in believed[start:] if not frame.signal_frame]
     named = _spliced(named, script)
-    named = named[
-        : next((at for at, name in enumerate(named) if at and name in framenames.STARTING), len(named))
-    ]
+    named = _without_start(named)
     recursion = _recursion(named)
     yield from recursion or _folded(named)
 
