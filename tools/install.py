@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from pycoredump import crash
+from pycoredump import crash, state
 from pycoredump.configure import record as configured
 from pycoredump.configure.kernel import Kernel
 from pycoredump.errors import PycoredumpError
@@ -20,6 +21,7 @@ from tools import layout, lock, packages, proof, registration, tree
 from tools.registration import Saved
 from tools.tree import Tree
 
+USER = "pycoredump"  # of systemd/pycoredump.sysusers.conf
 SYSCTL = "/usr/lib/sysctl.d/60-pycoredump.conf"
 
 
@@ -176,9 +178,20 @@ def uninstall(prefix: str) -> None:
         print(f"Starting {unit} again")
         registration.systemctl("enable", "--now", unit)
     registration.forget()
+    shutil.rmtree(state.DIRECTORY, ignore_errors=True)
     if host.real(layout.CONFIGURATION).exists():
         print(f"{layout.CONFIGURATION} has settings of yours and stays")
+    if _has_user():
+        print(f"The system's user {USER} stays: userdel {USER} removes it")
     print("The cores in /var/core stay, too: rm -r /var/core removes them")
+
+
+def _has_user() -> bool:
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return True
 
 
 def _units(verb: str, prefix: str) -> None:
