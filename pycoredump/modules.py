@@ -33,7 +33,7 @@ class Mapping(Record):
     """The first mapping of a file that is also mapped executable."""
 
     path: bytes
-    range: bytes  # START-END in hexadecimal, as /proc/PID/map_files names it
+    range: str  # START-END in hexadecimal, as /proc/PID/map_files names it
     device: bytes  # major:minor
 
 
@@ -42,12 +42,10 @@ def open_modules(directory: ProcessDirectory, process: Process) -> list[OpenModu
     remote = remote_devices(process.mountinfo)
     found: list[OpenModule] = []
     for mapping in executables(process.maps):
-        if mapping.device in remote or len(found) >= MODULES_MAX:
+        if mapping.device in remote or not mapping.range or len(found) >= MODULES_MAX:
             continue
         try:
-            fd = directory.open(
-                f"map_files/{mapping.range.decode()}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-            )
+            fd = directory.open(f"map_files/{mapping.range}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             continue  # its frames are shown without names
         found.append(OpenModule(path=mapping.path, fd=fd))
@@ -64,10 +62,19 @@ def executables(maps: bytes) -> Iterator[Mapping]:
             continue
         span, permissions, _, device, _, path = fields
         if path not in first:
-            first[path] = Mapping(path=path.removesuffix(b" (deleted)"), range=span, device=device)
+            first[path] = Mapping(path=path.removesuffix(b" (deleted)"), range=_range(span), device=device)
         if b"x" in permissions:
             executable[path] = None
     return (first[path] for path in executable)
+
+
+def _range(span: bytes) -> str:
+    # maps fills up to eight digits with zeros, map_files does not: a program at 0x400000 would not be found.
+    start, _, end = span.partition(b"-")
+    try:
+        return f"{int(start, 16):x}-{int(end, 16):x}"
+    except ValueError:
+        return ""
 
 
 def remote_devices(mountinfo: bytes) -> set[bytes]:
