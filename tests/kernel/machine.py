@@ -22,7 +22,7 @@ LOCK_HELD = "PYCOREDUMP_LOCK_FD"  # environment: whoever started us holds the lo
 LOCK_SECONDS = 600.0
 SYSCTL = pathlib.Path(__file__).parents[2] / "sysctl.d" / "60-pycoredump.conf"
 PATTERN_MAX = 127
-READY_SECONDS = 120.0
+HANDLERS_SECONDS = 120.0
 
 
 class Unavailable(Exception):
@@ -232,7 +232,27 @@ def machine(*, seconds: float = LOCK_SECONDS, directory: str | None = None) -> I
         finally:
             process.stdin.close()
             process.wait()
+            wait_for_handlers(made)
             shutil.rmtree(made, ignore_errors=True)
+
+
+def wait_for_handlers(directory: pathlib.Path) -> None:
+    """Until no handler runs any more that was installed there."""
+    end = time.monotonic() + HANDLERS_SECONDS
+    while running(os.fsencode(f"{directory}/")) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def running(*words: bytes) -> list[int]:
+    """The processes in whose command line all of these occur."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != str(os.getpid()):
+            with contextlib.suppress(OSError):
+                line = pathlib.Path("/proc", name, "cmdline").read_bytes()
+                if all(word in line for word in words):
+                    found.append(int(name))
+    return found
 
 
 @contextlib.contextmanager
