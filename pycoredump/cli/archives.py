@@ -168,12 +168,12 @@ def _attribute(path: str, name: str) -> str:
 
 def _metadata(path: str) -> dict[str, str]:
     """The metadata frames; of a core that has none, what its notes tell. {} if it cannot be read."""
-    from pycoredump.reader import Archive
-
     try:
+        from pycoredump.reader import Archive
+
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return {}
+    except (OSError, ImportError):
+        return {}  # without zstandard, name and attributes must do
     try:
         archive = Archive(fd, name=path)
         return archive.fields or _notes(archive)

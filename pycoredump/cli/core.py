@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pycoredump.cli import incident as incidents_
 from pycoredump.cli.incident import Incident
 from pycoredump.cli.incidents import Incidents
 from pycoredump.errors import PycoredumpError
-from pycoredump.reader import Archive
+
+if TYPE_CHECKING:
+    from pycoredump.reader import Archive
 
 WHY = {
     "missing": (
@@ -42,6 +45,9 @@ def opened(one: Incident, found: Incidents) -> Iterator[Archive]:
             hint=one.get("COREDUMP_REASON") or "Storage=none, or a limit; `pycoredumpctl info` tells more.",
         )
 
+    # Not at the top: a host whose zstandard is broken must still get its list.
+    from pycoredump.reader import Archive
+
     fd = _open(there.path) if there.path else _inline(one, found)
     try:
         yield Archive(fd, name=there.path or "the core in the journal")
@@ -65,10 +71,10 @@ def _inline(one: Incident, found: Incidents) -> int:
 
 def thread_ids(one: Incident, found: Incidents) -> tuple[int, ...]:
     """The threads in the core, the crashing one first; () if it cannot be read."""
-    from pycoredump.cli.layout import scan
-
     try:
+        from pycoredump.cli.layout import scan
+
         with opened(one, found) as archive:
             return tuple(thread.tid for thread in scan(archive).threads)
-    except (PycoredumpError, OSError):
+    except (PycoredumpError, OSError, ImportError):
         return ()

@@ -7,13 +7,16 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pycoredump.cli import core, info, options, screen, search
 from pycoredump.cli.incident import Incident
 from pycoredump.cli.incidents import Incidents
 from pycoredump.cli.screen import Style
 from pycoredump.errors import ArgumentError, PycoredumpError
-from pycoredump.reader import Archive
+
+if TYPE_CHECKING:
+    from pycoredump.reader import Archive
 
 PROGRESS_AFTER = 1.0  # seconds until a progress bar appears
 

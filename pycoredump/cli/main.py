@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except PycoredumpError as e:
         _complain(f"{e} ({e.hint})" if e.hint else str(e))
+    except ImportError as e:
+        _complain(f"{e.name or 'A module'} cannot be used: {e} (pycoredumpctl status tells more)")
     except BrokenPipeError:
         # The reader has seen enough; Python must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -130,10 +130,11 @@ def crash(trial: Trial, limit: int) -> tuple[int, int]:
             os.setresgid(trial.user, trial.user, trial.user)
             os.setresuid(trial.user, trial.user, trial.user)
 
-    # The script comes through a descriptor: the user may not be able to read it by its path.
+    # For another user, the script comes through a descriptor: its path may be closed to them.
     with open(crashers.__file__, "rb") as script:
+        path = crashers.__file__ if trial.user is None else f"/proc/self/fd/{script.fileno()}"
         child = subprocess.Popen(
-            [sys.executable, "-IS", f"/proc/self/fd/{script.fileno()}", trial.crasher],
+            [sys.executable, "-IS", path, trial.crasher],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             preexec_fn=prepare, pass_fds=[script.fileno()], cwd="/", env={"PATH": "/usr/bin:/bin"},
         )  # fmt: skip

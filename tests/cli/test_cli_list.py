@@ -254,3 +254,21 @@ def test_times_of_json_are_microseconds(system: System) -> None:
     system.commit()
     (row,) = json.loads(system.run("list", "--json=short").stdout)
     assert row["time"] == (T + 1) * SECOND
+
+
+def test_a_host_with_broken_libraries_still_gets_its_list(system: System) -> None:
+    system.crash(1, time=T, entry=False)
+    broken = "import sys; sys.modules['zstandard'] = sys.modules['systemd'] = None\n" + PROGRAM
+    for arguments, status, message in (
+        (("list", "--json=short"), 0, b"python3-systemd cannot be used"),
+        (("info",), 0, b"python3-systemd cannot be used"),
+        (("dump",), 1, b"zstandard cannot be used"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", broken, "--root", system.root, *arguments], capture_output=True, check=False,
+            env=clean_environment(),
+        )  # fmt: skip
+        assert done.returncode == status
+        assert message in done.stderr
+        assert b"Traceback" not in done.stderr
+        assert status or b"/usr/bin/prog" in done.stdout
