@@ -56,7 +56,7 @@ def pair(kernel: Machine, handler: MakeHandler, tmp_path: pathlib.Path) -> Pair:
     """Crashes a program; the kernel's whole stream and the core that was kept of it."""
 
     def crash(argv: list[str], **options: str) -> tuple[pathlib.Path, pathlib.Path]:
-        small = handler(register=False, **options)
+        small = handler(options)
         kernel.register(launchers.recorder(kernel.directory, small.path))
         death = kernel.crash(argv)
         (archive,) = small.stored(death.pid)
