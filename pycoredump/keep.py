@@ -191,16 +191,20 @@ def _fits(core: HeldCore, layout: Layout, limit: int) -> bool:
 
 def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pipeline) -> Kept:
     """Make what was written a core that says what it lacks."""
+    writer.settle()  # zeros at the end of the core wait for their frame until now: without it, they do not count
+    reason = done.stopped
+    if not reason and writer.core_size < planned.size:
+        reason = "The file system, or the limit, has no room for the end of the core"
     unreadable = tuple(core.memory.failed) if core.memory else ()
     kept = Kept(
         unreadable=unreadable,
-        reason=done.stopped,
-        truncated=bool(done.stopped),
+        reason=reason,
+        truncated=bool(reason),
         from_memory=core.memory is not None,
         problems=(f"The core is not compressed: {done.problem}",) if done.problem else (),
     )
     layout = core.layout
-    if layout is None or not (planned.shrunk or done.stopped):
+    if layout is None or not (planned.shrunk or reason):
         return kept
 
     size = writer.core_size
