@@ -26,6 +26,7 @@ SEND_SECONDS = 30
 SENT, NOT_SENT, SENT_NATIVELY = range(3)  # exit status of the child that sends as the crashed user
 SOCKET = "/run/systemd/journal/socket"
 KMSG = "/dev/kmsg"
+KMSG_MAX = 900  # bytes of a line; the kernel takes about a KiB (kernel/printk LOG_LINE_MAX)
 IDENTIFIER = "pycoredump"
 COREDUMP_ID = "fc2e22bc6ee647b6b90729ab34a250b1"  # SD_MESSAGE_COREDUMP: what coredumpctl looks for
 
@@ -225,8 +226,9 @@ def kernel_log(priority: int, text: str, *, path: str = KMSG) -> None:
     except OSError:
         return
     try:
-        line = f"<{priority}>{IDENTIFIER}[{os.getpid()}]: {clean}"
-        os.write(fd, line.encode("utf-8", "backslashreplace")[:900])
+        line = f"<{priority}>{IDENTIFIER}[{os.getpid()}]: {clean}".encode("utf-8", "backslashreplace")
+        # Without the newline the kernel waits for more of the line, and shows it when somebody writes the next.
+        os.write(fd, line[:KMSG_MAX] + b"\n")
     except OSError:
         pass
     finally:

@@ -34,7 +34,7 @@ except BaseException as e:
     line = f"<2>pycoredump[{{os.getpid()}}]: crash lost (PID, signal, time, program: {{sys.argv[1:5]}}): {{e!r}}"
     status = 1
     try:
-        os.write(os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC), line.encode("utf-8", "backslashreplace")[:900])
+        os.write(os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC), line.encode("utf-8", "backslashreplace")[:900] + b"\\n")
     except OSError:
         pass
 os._exit(status)
