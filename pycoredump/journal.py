@@ -77,6 +77,20 @@ VALUE_MAX = (
 )  # bytes of one field (not the core): journald takes 32 MiB in one entry from other users than root
 
 
+def listens(path: str = SOCKET) -> bool:
+    """Whether somebody takes entries. A socket that only lies there is what a journald leaves that has ended."""
+    import _socket
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
+
+
 def serialize(fields: Mapping[str, bytes]) -> bytes:
     """The native protocol: NAME=value, or with a length in front if the value has a newline."""
     parts = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import resource
 import shutil
@@ -47,8 +46,8 @@ def prove() -> list[str]:
         check(path)
         found.append(f"Its core is {path}")
 
-    if not os.path.exists(journal.SOCKET) or not shutil.which("journalctl"):
-        found.append("No journald is running: the archive alone tells the story")
+    if not journal.listens() or not shutil.which("journalctl"):
+        found.append("No journald is running: the archive's metadata and the kernel log are the record")
     elif not _until(lambda: entry(pid), SECONDS):
         raise PycoredumpError(f"No journal entry of process {pid} appeared", hint=_why(pid))
     else:
@@ -96,16 +95,17 @@ def _until(look: Callable[[], Found], seconds: float) -> Found:
 def _why(pid: int) -> str:
     """What handler and kernel said about the process: the handler in the journal, or both in the kernel log."""
     said = [
-        *_lines("journalctl", "--quiet", "--since=-5min", "--output=cat", "--identifier=pycoredump"),
-        *_lines("dmesg", "--notime"),
+        *lines("journalctl", "--quiet", "--since=-5min", "--output=cat", "--identifier=pycoredump"),
+        *lines("dmesg", "--notime"),
     ]
     about = [line for line in said if str(pid) in line and "processing" not in line]
     return "; ".join(dict.fromkeys(about[-3:])) or "neither the journal nor the kernel log says why"
 
 
-def _lines(*command: str) -> list[str]:
+def lines(*command: str) -> list[str]:
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except FileNotFoundError:
         return []
-    return done.stdout.splitlines()
+    # What others wrote there may be anything.
+    return done.stdout.decode(errors="replace").splitlines()

@@ -18,7 +18,7 @@ from pycoredump.configure import item as settings_item
 from pycoredump.configure import rivals, sysctl
 from pycoredump.configure.kernel import Kernel
 from pycoredump.configure.tree import Tree
-from pycoredump.journal import SOCKET
+from pycoredump.journal import SOCKET, listens
 from pycoredump.record import Record
 
 OK, NOTE, BAD = "ok", "note", "bad"
@@ -207,13 +207,13 @@ def shebang(path: str) -> str:
 
 def journald(found: Incidents) -> Iterator[Item]:
     """Whether entries can be written and read."""
-    if os.path.exists(SOCKET):
+    if listens():
         yield Item(name="journald", state=OK, found="takes entries")
     else:
         yield Item(
             name="journald",
             state=NOTE,
-            found=f"{SOCKET} does not exist: the archives' metadata are the only record, and the kernel log",
+            found=f"nobody listens at {SOCKET}: the archives' metadata are the only record, and the kernel log",
             hint="systemctl start systemd-journald, where there is systemd",
         )
     for note in found.notes:
