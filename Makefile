@@ -12,6 +12,8 @@ ARGS =
 STATUS =
 
 RUN = $(PYTHON) -B -m
+# Without what make tells a make below it: the tests start one as a user does, from a shell.
+PYTEST = env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS $(VENV)/bin/python -m pytest
 
 .PHONY: help install uninstall demo check lint test bench format prepare manual clean
 
@@ -36,9 +38,9 @@ lint: prepare
 
 test: prepare  ## Fetch what the tests need and run them; ARGS='-k archive' for some
 ifeq ($(STATUS),)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 else
-	@$(VENV)/bin/python -m pytest $(ARGS); echo $$? >'$(STATUS)'
+	@$(PYTEST) $(ARGS); echo $$? >'$(STATUS)'
 endif
 
 bench: prepare  ## Against systemd-coredump and against only reading: time, memory, bytes; ARGS=--json
