@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 RANGES_MAX = 65000  # with the two notes still below PN_XNUM
-KERNEL = 1 << 63
 GAP = 1 << 20  # untouched memory below this between two touched stretches stays with them, as zeros
 NT_DROPPED = 0x50594344  # our note; no type that readers know, as some go by the type alone: pairs (start, end) of what was left out
 NOTE_NAME = b"pycoredump"
@@ -201,9 +200,10 @@ def dropped(layout: Layout, kept: Intervals, pages: Pages | None) -> list[Range]
     """What held something and is not kept: (start, end), in order of address."""
     selection = Selection(layout, pages)
     found: list[Range] = []
+    sealed = plan.sealed(layout)
     for segment in sorted(layout.segments, key=lambda s: s.vaddr):
-        if segment.vaddr >= KERNEL:
-            continue  # vsyscall: not the process's, and zeros in every core
+        if segment.vaddr in sealed:
+            continue
         for low, high in kept.missing(segment.vaddr, segment.vaddr + segment.filesz):
             part = corefile.Segment((PT_LOAD, segment.flags, 0, low, 0, high - low, high - low, 0))
             found += selection.touched(part)

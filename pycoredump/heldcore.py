@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import corefile, memory, pagemap, pipeline
+from pycoredump import corefile, memory, pagemap, pipeline, plan
 from pycoredump.errors import CoreError
+from pycoredump.intervals import Intervals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,3 +50,17 @@ class HeldCore:
             if self.memory
             else pipeline.StreamSource(self.stdin, len(self.head))
         )
+
+    def unreadable(self) -> tuple[tuple[int, int], ...]:
+        """(start, end) of what is zeros in the archive because it could not be read, in order."""
+        if self.memory is None or self.layout is None or not self.memory.failed:
+            return ()
+        own, found = Intervals(), Intervals()
+        sealed = plan.sealed(self.layout)
+        for segment in self.layout.segments:
+            if segment.vaddr in sealed:
+                own.add(segment.vaddr, segment.vaddr + segment.memsz)
+        for start, size in self.memory.failed:
+            for low, high in own.missing(start, start + size):
+                found.add(low, high)
+        return tuple(found)

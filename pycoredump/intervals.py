@@ -45,14 +45,14 @@ class Intervals:
 
     def missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """What of a range is not in the set, in order."""
-        first = _bisect.bisect_right(self._ends, start)
+        index = _bisect.bisect_right(self._ends, start)
         found, at = [], start
-        for known_start, known_end in zip(self._starts[first:], self._ends[first:], strict=True):
-            if known_start >= end:
-                break
-            if at < known_start:
-                found.append((at, known_start))
-            at = known_end
+        # By index: a copy of all ranges behind the first would make many of them cost their square.
+        while index < len(self._starts) and self._starts[index] < end:
+            if at < self._starts[index]:
+                found.append((at, self._starts[index]))
+            at = self._ends[index]
+            index += 1
         if at < end:
             found.append((at, end))
         return found

@@ -195,9 +195,8 @@ def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pi
     reason = done.stopped
     if not reason and writer.core_size < planned.size:
         reason = "The file system, or the limit, has no room for the end of the core"
-    unreadable = tuple(core.memory.failed) if core.memory else ()
     kept = Kept(
-        unreadable=unreadable,
+        unreadable=core.unreadable(),
         reason=reason,
         truncated=bool(reason),
         from_memory=core.memory is not None,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 
+LINES_MAX = 4096  # stretches named in one field; the note in the core has more
+
+
 class Kept(Record):
     """What became of the core."""
 
@@ -28,7 +31,7 @@ class Kept(Record):
     content: str = ""  # full, budget or stacks
     truncated: bool = False  # memory that held something is missing
     dropped: tuple[Range, ...] = ()  # (start, end) of it
-    unreadable: tuple[Range, ...] = ()  # (address, bytes) that are zeros because they could not be read
+    unreadable: tuple[Range, ...] = ()  # (start, end) that is zeros because it could not be read
     reason: str = ""  # why nothing, or not all, is kept
     from_memory: bool = False  # the stream was not needed
     problems: tuple[str, ...] = ()
@@ -42,8 +45,14 @@ def fields_of(kept: Kept) -> Fields:
         "COREDUMP_CONTENT": kept.content if kept.content != "full" else "",
         "COREDUMP_KEPT_SIZE": str(kept.size) if kept.size else "",
         "COREDUMP_STORED_SIZE": str(kept.stored) if kept.stored else "",
-        "COREDUMP_DROPPED": "\n".join(f"{start:#x}-{end:#x}" for start, end in kept.dropped),
-        "COREDUMP_UNREADABLE": "\n".join(f"{start:#x}-{start + size:#x}" for start, size in kept.unreadable),
+        "COREDUMP_DROPPED": _lines(kept.dropped),
+        "COREDUMP_UNREADABLE": _lines(kept.unreadable),
         "COREDUMP_REASON": kept.reason,
     }
     return {name: entry.text(value) for name, value in fields.items() if value}
+
+
+def _lines(stretches: tuple[Range, ...]) -> str:
+    lines = [f"{start:#x}-{end:#x}" for start, end in stretches[:LINES_MAX]]
+    more = len(stretches) - LINES_MAX
+    return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)

@@ -24,6 +24,8 @@ ZERO_MIN = (
     256 << 10
 )  # a run of zeros from this on becomes a frame of its own, made without reading or compressing
 ZERO_MAX = 1 << 30  # the seek table has 32 bits for the decompressed size
+KERNEL = 1 << 63  # the upper half of the address space: the kernel's, but for the vsyscall page
+SPECIAL_MAX = 256 << 10  # no mapping of the kernel's own ([vdso], [vvar], [sigpage]) is as large
 
 
 class Run(tuple[int, int, int, bytes]):
@@ -134,10 +136,11 @@ def whole(layout: Layout, pages: Pages | None) -> Plan:
 def is_anonymous(layout: Layout, segment: Segment) -> bool:
     """Whether untouched pages of it are zeros: it is no file's, no shared memory's and not the kernel's own.
 
-    NT_FILE lists every mapping that has a file behind it, shared memory included.
+    NT_FILE lists every mapping that has a file behind it, shared memory included. The kernel's own are small and
+    not writable; a large mapping that is not writable is one that some runtime reserved, or took access from.
     """
     start = segment.vaddr
-    if not layout.files or start >= 1 << 63:
+    if not layout.files or start >= KERNEL:
         return False
 
     low, high = 0, len(layout.files)
@@ -151,8 +154,24 @@ def is_anonymous(layout: Layout, segment: Segment) -> bool:
     return (
         not in_file
         and start != layout.auxv.get(elfnote.AT_SYSINFO_EHDR)
-        and bool(segment.flags & corefile.PF_W)
+        and (bool(segment.flags & corefile.PF_W) or segment.memsz > SPECIAL_MAX)
     )
+
+
+def sealed(layout: Layout) -> frozenset[int]:
+    """Where the segments start that the kernel maps into every process and lets no other one read: the vsyscall
+    page, and the data of the vdso in front of it ([vvar]). In cores of the kernel, too, they are zeros.
+    """
+    files = {file.start for file in layout.files}
+    by_end = {segment.vaddr + segment.memsz: segment for segment in layout.segments}
+    found = {segment.vaddr for segment in layout.segments if segment.vaddr >= KERNEL}
+    at = layout.auxv.get(elfnote.AT_SYSINFO_EHDR, 0)
+    while (before := by_end.get(at)) is not None:
+        if before.flags != corefile.PF_R or not 0 < before.memsz <= SPECIAL_MAX or before.vaddr in files:
+            break
+        at = before.vaddr
+        found.add(at)
+    return frozenset(found)
 
 
 def _section_header(layout: Layout) -> bytes:

@@ -11,7 +11,7 @@ import _bisect
 import struct
 from itertools import chain
 
-from pycoredump import elfnote, linkmap
+from pycoredump import elfnote, linkmap, plan
 from pycoredump.corefile import PAGE, PF_W
 
 TYPE_CHECKING = False
@@ -46,7 +46,9 @@ class Worth:
         self.layout = layout
         self.read = read
         self.stack_size = stack_size
-        self.segments = sorted((s for s in layout.segments if s.filesz), key=lambda s: s.vaddr)
+        sealed = plan.sealed(layout)
+        readable = (s for s in layout.segments if s.filesz and s.vaddr not in sealed)
+        self.segments = sorted(readable, key=lambda s: s.vaddr)
         self._starts = [s.vaddr for s in self.segments]
 
     def tiers(self) -> Iterator[Iterator[Range]]:

@@ -66,3 +66,8 @@ def test_missing_and_the_result_of_add_are_the_points_that_were_not_there(
     added = found.add(start, end)
     assert points(added) == new
     assert sorted(added) == added
+
+
+def test_many_ranges_are_asked_in_less_than_their_square() -> None:
+    found = filled([(at, at + 1) for at in range(0, 400_000, 2)])
+    assert all(found.missing(at, at + 1) == [] for at in range(0, 400_000, 2))

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycoredump import corefile, plan
+from pycoredump.corefile import Layout
 from pycoredump.pagemap import Pages
 from pycoredump.plan import DATA, LITERAL, ZERO, Run
 
@@ -87,11 +88,47 @@ def test_without_a_list_of_files_nothing_counts_as_anonymous() -> None:
     assert not plan.is_anonymous(layout, layout.segments[0])
 
 
-def load_headers(head: bytes) -> list[tuple[int, int, int, int]]:
-    return [
-        (s[0], s.offset, s.filesz, s.memsz)
-        for s in corefile.segments_of(corefile.parse(head.ljust(1 << 16, b"\0")).abi, head[64:])
-    ]
+def special(*rows: tuple[int, int, int]) -> Layout:
+    """A core with these (start, pages, flags) in it, and the vdso at VDSO."""
+    segments = [elfcore.Segment(start, bytes(pages * PAGE), flags=flags) for start, pages, flags in rows]
+    vdso = elfcore.Segment(elfcore.VDSO, b"\x7fELF".ljust(2 * PAGE, b"\0"), flags=5)
+    return corefile.parse(
+        elfcore.core(
+            segments=[*segments, vdso],
+            vector={33: elfcore.VDSO},
+            files=[elfcore.File(elfcore.VDSO - 9 * PAGE, elfcore.VDSO - 6 * PAGE, 0, b"/lib/ld.so")],
+        )
+    )
+
+
+def test_the_kernels_data_in_front_of_the_vdso_is_sealed() -> None:
+    vvar, clocks = (elfcore.VDSO - 6 * PAGE, 4, 4), (elfcore.VDSO - 2 * PAGE, 2, 4)
+    found = plan.sealed(special(vvar, clocks, (elfcore.VSYSCALL, 1, 1)))
+    assert found == {vvar[0], clocks[0], elfcore.VSYSCALL}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (elfcore.VDSO - 3 * PAGE, 3, 6),
+        (elfcore.VDSO - 3 * PAGE, 2, 4),
+        (elfcore.VDSO - 1000 * PAGE, 1000, 4),
+    ],
+    ids=["writable", "not next to it", "large"],
+)
+def test_what_else_lies_below_the_vdso_is_not_sealed(before: tuple[int, int, int]) -> None:
+    assert plan.sealed(special(before)) == frozenset()
+
+
+def test_a_file_below_the_kernels_data_is_not_sealed() -> None:
+    layout = special((elfcore.VDSO - 9 * PAGE, 3, 4), (elfcore.VDSO - 6 * PAGE, 6, 4))
+    assert plan.sealed(layout) == {elfcore.VDSO - 6 * PAGE}
+
+
+@pytest.mark.parametrize(("pages", "expected"), [(1, False), (64, False), (65, True)])
+def test_only_large_mappings_without_write_access_count_as_anonymous(pages: int, expected: bool) -> None:
+    layout = special((0x10000, pages, 0))
+    assert plan.is_anonymous(layout, layout.segments[0]) is expected
 
 
 @pytest.mark.parametrize(("bits", "order"), [(64, "<"), (64, ">"), (32, "<"), (32, ">")])
