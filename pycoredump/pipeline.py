@@ -94,8 +94,8 @@ class MemorySource:
     def fill(self, buffer: memoryview, where: int) -> int:
         try:
             self.memory.read_into(buffer, where)
-        except ProcessGone:
-            return 0
+        except (ProcessGone, OSError):
+            return 0  # what was read so far is kept
         return len(buffer)
 
 
@@ -120,6 +120,7 @@ class Pipeline:
         self.problem = ""  # why frames are not compressed
         self._lock = _thread.allocate_lock()
         self._turn = _thread.allocate_lock()  # free: the next frame may be written
+        self._broken = False  # a frame is missing: no later one may be written
         self._ended: list[_thread.LockType] = []
 
     def run(self, workers: int) -> None:
@@ -128,8 +129,11 @@ class Pipeline:
         for _ in range(workers - 1):
             ended = _thread.allocate_lock()
             ended.acquire()
+            try:
+                _thread.start_new_thread(self._thread, (ended,))
+            except RuntimeError:
+                break  # the host has no room for another thread: then this one does it all
             self._ended.append(ended)
-            _thread.start_new_thread(self._thread, (ended,))
         self._work()
         for ended in self._ended:
             ended.acquire()
@@ -146,16 +150,30 @@ class Pipeline:
         try:
             encode = self._encoder()
             with mmap.mmap(-1, self.frame) as buffer, memoryview(buffer) as view:
-                while self._one(view, encode):
-                    pass
+                self._until_the_end(view, encode)
         except Exception as e:
-            # A worker that fails must not take the core with it: what was written is finished and named.
-            self._stop(f"{type(e).__name__}: {e}")
-            if isinstance(e, OSError):
-                self._error = e
+            self._fail(e)
+
+    def _until_the_end(self, view: memoryview, encode: Callable[[memoryview], bytes]) -> None:
+        try:
+            while self._one(view, encode):
+                pass
+        except Exception as e:
+            # Here, not in _work(): its traceback holds pieces of the view, and the mapping could not be closed.
+            self._fail(e)
+
+    def _fail(self, error: Exception) -> None:
+        """A worker that fails must not take the core with it: what was written is finished and named."""
+        self._stop(f"{type(error).__name__}: {error}")
+        if isinstance(error, OSError):
+            self._error = error.with_traceback(None)
 
     def _stop(self, reason: str) -> None:
         self.stopped = self.stopped or reason
+
+    def _break(self, reason: str) -> None:
+        self._broken = True
+        self._stop(reason)
 
     def _encoder(self) -> Callable[[memoryview], bytes]:
         if not self.writer.compressed:
@@ -172,7 +190,7 @@ class Pipeline:
             mine, self._turn = self._turn, _thread.allocate_lock()
             following = self._turn
             following.acquire()
-            filled = self._fill(job, view) if self.source.sequential else -1
+            filled = self._fill_in_order(job, view) if self.source.sequential else -1
         try:
             if filled < 0:
                 filled = self._fill(job, view)
@@ -180,18 +198,27 @@ class Pipeline:
             frame = b"" if empty else encode(view[:filled])
         except BaseException:
             mine.acquire()
-            self._stop("A frame could not be made")
+            self._broken = True
             following.release()
             raise
         mine.acquire()
         try:
-            if not self.stopped:
+            # Not `stopped`: that may come from a later frame, and this one is still wanted.
+            if not self._broken:
                 self._write(frame, filled)
                 if filled < job.size:
-                    self._stop(ENDED)
+                    self._break(ENDED)
         finally:
             following.release()
         return not self.stopped
+
+    def _fill_in_order(self, job: Job, view: memoryview) -> int:
+        # While the lock is held: who comes next must find a turn that is given on, or that all is stopped.
+        try:
+            return self._fill(job, view)
+        except Exception as e:
+            self._stop(f"{type(e).__name__}: {e}")
+            return 0
 
     def _fill(self, job: Job, view: memoryview) -> int:
         if job.zero:
@@ -216,7 +243,7 @@ class Pipeline:
             elif filled:
                 self.writer.zeros(filled)
         except Full as e:
-            self._stop(str(e))
+            self._break(str(e))
 
 
 def store(

@@ -61,7 +61,7 @@ class Archive:
 
     @property
     def seekable(self) -> bool:
-        return self.plain or bool(self._data)
+        return self.plain or bool(self.frames)
 
     @property
     def core_size(self) -> int:
