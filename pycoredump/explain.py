@@ -6,11 +6,9 @@ the entry.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Sequence
 
-from pycoredump import entry, extract, journal, metadata
+from pycoredump import entry, extract, journal, metadata, quickjson
 from pycoredump.analysis import service, stacktrace
 from pycoredump.analysis.model import Facts, Module, Report
 from pycoredump.archive import append_metadata
@@ -20,6 +18,10 @@ from pycoredump.kept import Kept
 from pycoredump.modules import OpenModule
 from pycoredump.procfs import Process
 from pycoredump.reader import Archive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 ARGUMENTS_MAX = 4096
 MESSAGE_MAX = 1 << 20  # characters of all backtraces; systemd-coredump's limit for its own
@@ -90,7 +92,7 @@ def packages(found: Report) -> str:
         facts = {**(module.package or {}), **({"buildId": module.build_id} if module.build_id else {})}
         if facts:
             table[os.path.basename(module.path)] = facts
-    return json.dumps(table) if len(table) > 2 else ""
+    return quickjson.dumps(table) if len(table) > 2 else ""
 
 
 def store(kept: Kept, new: Fields) -> None:

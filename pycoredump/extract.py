@@ -5,7 +5,7 @@ Used after the release and by the tools.
 
 from __future__ import annotations
 
-import bisect
+import _bisect
 import os
 
 from pycoredump import budget, corefile, pipeline, plan
@@ -46,7 +46,7 @@ class StoredCore:
         """At most `size` bytes; fewer where the core ends or has a gap."""
         parts = []
         while size > 0:
-            at = bisect.bisect_right(self._starts, address) - 1
+            at = _bisect.bisect_right(self._starts, address) - 1
             if at < 0:
                 break
             segment = self._segments[at]

@@ -59,7 +59,7 @@ def not_dumpable() -> None:
     """Should the handler crash itself, the kernel must not start another one for it.
 
     The kernel sets RLIMIT_CORE to 1 for us, which it takes as "no core of this one" (fs/coredump.c); prctl(2)
-    is the second lock, and keeps others from tracing us. The package ctypes costs 3 ms, its C part nothing.
+    is the second lock, and keeps others from tracing us.
     """
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
@@ -68,11 +68,9 @@ def not_dumpable() -> None:
 
 def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument. OSError if it fails."""
-    import _ctypes
+    from pycoredump import libc  # where Python has no ctypes, only this is lost
 
-    address = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]  # None: the program itself
-    if _ctypes.call_function(address, (option, value, 0, 0, 0)) != 0:
-        raise OSError(f"prctl({option}, {value}) failed")
+    libc.call("prctl", option, value, 0, 0, 0)
 
 
 def be_nice() -> None:

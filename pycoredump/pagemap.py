@@ -82,7 +82,10 @@ class Pages:
         yield from self._mapped(start, end)
 
     def _scanned(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        vector, address = _vector(3 * REGIONS)
+        from pycoredump import libc  # where Python has no ctypes, pagemap itself is read
+
+        room = libc.Buffer(3 * REGIONS * 8)
+        vector, address = room.view.cast("Q"), room.address
         while start < end:
             # struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages,
             # category_inverted, category_mask, category_anyof_mask, return_mask
@@ -105,21 +108,6 @@ class Pages:
             if not entries:
                 return
             yield from _block(entries, block)
-
-
-def _vector(count: int) -> tuple[memoryview, int]:
-    """Room for `count` numbers of 64 bits, and its address. The module array would import collections: 3 ms."""
-    import _ctypes
-
-    class Number(_ctypes._SimpleCData):  # type: ignore[type-arg]  # generic for mypy only
-        _type_ = "Q"
-
-    class Numbers(_ctypes.Array):  # type: ignore[type-arg]
-        _type_ = Number
-        _length_ = count
-
-    numbers = Numbers()
-    return memoryview(numbers).cast("B").cast("Q"), _ctypes.addressof(numbers)
 
 
 def _block(entries: bytes, start: int) -> Iterator[tuple[int, int]]:

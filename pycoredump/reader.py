@@ -5,19 +5,19 @@ Used after the release and by the tools. Archives travel: every number in them i
 
 from __future__ import annotations
 
-import bisect
-import json
+import _bisect
 import os
 import struct
-from collections import OrderedDict
-from collections.abc import Iterator
 
-import zstandard
-
-from pycoredump import zstd
+from pycoredump import quickjson, zstd
 from pycoredump.archive import METADATA_TAG
 from pycoredump.errors import ArchiveError
 from pycoredump.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 FOOTER = 9  # bytes: number of frames, descriptor, magic
 FRAMES_MAX = 1 << 24
@@ -56,7 +56,7 @@ class Archive:
         self.frames = self._frames()
         self._data = [frame for frame in self.frames if frame.length]
         self._starts = [frame.start for frame in self._data]
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache: dict[int, bytes] = {}  # the one used last stands last
         self._metadata: dict[str, str] | None = None
 
     @property
@@ -89,7 +89,7 @@ class Archive:
             return _pread(self.fd, size, self.base + start)
 
         parts = []
-        at = bisect.bisect_right(self._starts, start) - 1
+        at = _bisect.bisect_right(self._starts, start) - 1
         while size > 0 and at < len(self._data):
             frame = self._data[at]
             inside = start - frame.start
@@ -112,6 +112,7 @@ class Archive:
                 yield self._decompress(frame)
 
     def _decompressed(self) -> Iterator[bytes]:
+        zstandard = _library()
         os.lseek(self.fd, 0, os.SEEK_SET)
         source = os.fdopen(os.dup(self.fd), "rb")
         with (
@@ -143,7 +144,7 @@ class Archive:
 
     def _decompress(self, frame: Frame) -> bytes:
         if frame.at in self._cache:
-            self._cache.move_to_end(frame.at)
+            self._cache[frame.at] = self._cache.pop(frame.at)
             return self._cache[frame.at]
         if frame.length > FRAME_MAX:
             raise ArchiveError(
@@ -154,6 +155,7 @@ class Archive:
             raise ArchiveError(
                 f"{self.name} is damaged: its frame at {frame.at} is not of {frame.length} bytes"
             )
+        zstandard = _library()
         try:
             plain = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
                 data, max_output_size=frame.length
@@ -164,8 +166,8 @@ class Archive:
             raise ArchiveError(f"{self.name} is damaged: its frame at {frame.at} has {len(plain)} bytes")
         self._cache[frame.at] = plain
         if len(self._cache) > CACHE:
-            self._cache.popitem(last=False)
-        return plain
+            del self._cache[next(iter(self._cache))]
+        return bytes(plain)
 
     def _frames(self) -> list[Frame]:
         footer = os.pread(self.fd, FOOTER, max(0, self.size - FOOTER))
@@ -195,6 +197,16 @@ class Archive:
         return frames
 
 
+def _library() -> Any:  # the C module has no types
+    try:
+        return zstd.library()
+    except Exception as e:  # whatever a broken installation raises
+        raise ArchiveError(
+            f"python3-zstandard cannot be used ({type(e).__name__}: {e})",
+            hint="`zstd -d` decompresses the core.",
+        ) from None
+
+
 def _is_skippable(begin: bytes) -> bool:
     return len(begin) == 4 and struct.unpack("<I", begin)[0] & 0xFFFFFFF0 == 0x184D2A50
 
@@ -203,14 +215,20 @@ def _metadata(frame: bytes) -> dict[str, str]:
     """The fields of one skippable frame; {} if it is not ours or cannot be read: it must not cost the core."""
     if len(frame) < 8 or struct.unpack_from("<I", frame)[0] != zstd.METADATA or frame[8:16] != METADATA_TAG:
         return {}
+    try:
+        zstandard = _library()
+    except ArchiveError:
+        return {}
     # The library allocates what a frame claims to hold: look first.
     if not 0 < _content_size(frame[16:]) <= METADATA_MAX:
         return {}
     try:
-        text = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(frame[16:])
-        fields = json.loads(text)["fields"]
-    except (zstandard.ZstdError, ValueError, KeyError, TypeError, RecursionError):
+        found = quickjson.loads(
+            zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(frame[16:])
+        )
+    except (zstandard.ZstdError, ValueError, RecursionError):
         return {}
+    fields = found.get("fields") if isinstance(found, dict) else None
     if not isinstance(fields, dict):
         return {}
     return {
@@ -220,6 +238,7 @@ def _metadata(frame: bytes) -> dict[str, str]:
 
 def _content_size(frame: bytes) -> int:
     """What the frame says that it holds; -1 if it does not say, or is none."""
+    zstandard = _library()
     try:
         return int(zstandard.frame_content_size(frame[:32]))
     except zstandard.ZstdError:

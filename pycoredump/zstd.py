@@ -91,12 +91,12 @@ def compressor(level: int) -> tuple[Compress | None, str]:
     imports we do not need; its C part alone is loaded in less than one.
     """
     try:
-        library = _library()
+        found = library()
         options = {"write_checksum": 1, "write_content_size": 1}
         if level == 1:
             options["min_match"] = MIN_MATCH
-        parameters = library.ZstdCompressionParameters.from_level(level, source_size=SOURCE_SIZE, **options)
-        context = library.ZstdCompressor(compression_params=parameters)
+        parameters = found.ZstdCompressionParameters.from_level(level, source_size=SOURCE_SIZE, **options)
+        context = found.ZstdCompressor(compression_params=parameters)
         context.compress(b"")
     except Exception as e:
         # Whatever a broken installation raises (ImportError, AttributeError, SystemError, ...), the core is kept.
@@ -104,9 +104,13 @@ def compressor(level: int) -> tuple[Compress | None, str]:
     return context.compress, ""
 
 
-def _library() -> Any:  # the C module has no types
-    if "zstandard" in sys.modules:
-        return sys.modules["zstandard"]
+def library() -> Any:  # the C module has no types
+    """The C part of the package zstandard. ImportError."""
+    for name in ("zstandard", _Spec.name):
+        if name in sys.modules:
+            if sys.modules[name] is None:
+                raise ImportError(f"{name} is blocked")
+            return sys.modules[name]
 
     import _imp
 
@@ -118,6 +122,7 @@ def _library() -> Any:  # the C module has no types
             except ImportError:
                 continue
             _imp.exec_dynamic(module)
+            sys.modules[_Spec.name] = module
             return module
     raise ImportError("no zstandard for this Python")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import string
-
 from pycoredump.analysis.fault import Fault, Region
 from pycoredump.analysis.instruction import JUMP, READ, UPDATE, WRITE, Access
 from pycoredump.corefile import PF_W, PF_X
@@ -26,7 +24,7 @@ PATTERNS = {
     0xFDFDFDFD: "a mark of memory around a block",
 }
 KINDS = {READ: "Read", WRITE: "Write", UPDATE: "Write", JUMP: "Read"}
-_PRINTABLE = frozenset(string.printable.encode()) - frozenset(b"\x0b\x0c\r\n\t")
+_PRINTABLE = frozenset(range(0x20, 0x7F))
 
 
 def amount(size: int) -> str:

@@ -5,14 +5,17 @@ Used in the forked child of sandbox.py, after its imports: nothing can be opened
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import resource
-from collections.abc import Iterable
+import struct
 
+from pycoredump import libc
 from pycoredump.errors import PycoredumpError
 from pycoredump.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 USER = "pycoredump"  # made by systemd/pycoredump.sysusers.conf
 NOBODY = 65534
@@ -41,8 +44,6 @@ NAMESPACES = (
     (CLONE_NEWUTS, "host name"),
     (CLONE_NEWCGROUP, "control groups"),
 )
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Limits(Record):
@@ -97,7 +98,7 @@ def account(passwd: str = "/etc/passwd") -> tuple[int, int]:
 
 
 def unshare(flags: int) -> None:
-    _call("unshare", flags)
+    libc.call("unshare", flags)
 
 
 def user_namespace(user: int, group: int) -> None:
@@ -117,18 +118,18 @@ def user_namespace(user: int, group: int) -> None:
 
 def empty_root() -> None:
     """An empty file system that cannot be written to is all there is. Needs an own mount namespace. OSError."""
-    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    libc.call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     # Over /proc, which is there on every host that has told us of the crash.
-    _call("mount", b"tmpfs", b"/proc", b"tmpfs", flags, b"size=4k,nr_inodes=2,mode=0555")
+    libc.call("mount", b"tmpfs", b"/proc", b"tmpfs", flags, b"size=4k,nr_inodes=2,mode=0555")
     os.chdir("/proc")
     try:
-        _call("pivot_root", b".", b".")
-        _call("umount2", b".", MNT_DETACH)
+        libc.call("pivot_root", b".", b".")
+        libc.call("umount2", b".", MNT_DETACH)
     except (OSError, AttributeError):
         os.chroot(".")  # the root is the boot loader's: it cannot be left (pivot_root(2))
     os.chdir("/")
-    _call("mount", b"none", b"/", None, 32 | MS_RDONLY | flags, None)  # 32: MS_REMOUNT
+    libc.call("mount", b"none", b"/", None, 32 | MS_RDONLY | flags, None)  # 32: MS_REMOUNT
 
 
 def limit(limits: Limits) -> None:
@@ -151,18 +152,15 @@ def limit(limits: Limits) -> None:
 def drop(user: int, group: int, *, privileged: bool) -> None:
     """Become the user for good, without groups and capabilities. OSError."""
     for capability in range(CAPABILITIES):
-        with contextlib.suppress(OSError):  # numbers that this kernel does not know, or no CAP_SETPCAP
-            prctl(PR_CAPBSET_DROP, capability)
-    with contextlib.suppress(OSError):
-        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+        _tried("capability", prctl, PR_CAPBSET_DROP, capability)  # unknown to this kernel, or no CAP_SETPCAP
+    _tried("ambient capabilities", prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     if privileged:
         os.setgroups([])
         os.setresgid(group, group, group)
         os.setresuid(user, user, user)
     if any(capabilities()):
-        header = ctypes.create_string_buffer(CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4), 8)
-        none = ctypes.create_string_buffer(24)
-        _call("capset", ctypes.addressof(header), ctypes.addressof(none))
+        header, none = _capability_header(), libc.Buffer(24)
+        libc.call("capset", header.address, none.address)
     prctl(PR_SET_DUMPABLE, 0)  # after the change of user, which sets it again (prctl(2))
 
 
@@ -176,15 +174,19 @@ def verify(user: int, group: int) -> None:
 
 def capabilities() -> tuple[int, ...]:
     """Effective, permitted and inheritable set of this process, each in two words (capget(2))."""
-    header = ctypes.create_string_buffer(CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4), 8)
-    data = (ctypes.c_uint32 * 6)()
-    _call("capget", ctypes.addressof(header), ctypes.addressof(data))
-    return tuple(data)
+    header, data = _capability_header(), libc.Buffer(24)
+    libc.call("capget", header.address, data.address)
+    return tuple(data.view.cast("I"))
+
+
+def _capability_header() -> libc.Buffer:
+    # struct __user_cap_header_struct: version, pid (this process)
+    return libc.Buffer(8, struct.pack("II", CAPABILITY_VERSION_3, 0))
 
 
 def prctl(option: int, *values: int) -> None:
     """prctl(2). OSError."""
-    _call("prctl", option, *(*values, 0, 0, 0, 0)[:4])
+    libc.call("prctl", option, *(*values, 0, 0, 0, 0)[:4])
 
 
 def fork() -> int:
@@ -200,7 +202,7 @@ def fork() -> int:
             pid = os.fork()
         finally:
             if pid != 0:
-                _call("setns", before, CLONE_NEWPID)  # our own further children stay where we are
+                libc.call("setns", before, CLONE_NEWPID)  # our own further children stay where we are
         return pid
     finally:
         os.close(before)
@@ -217,11 +219,3 @@ def close_all_but(keep: Iterable[int]) -> None:
         os.closerange(low, max(fd, low))
         low = max(low, fd + 1)
     os.closerange(low, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-
-
-def _call(name: str, *arguments: int | bytes | None) -> None:
-    function = getattr(_libc, name)
-    values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
-    if function(*values) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")

@@ -7,20 +7,15 @@ a line number is a comfort.
 
 from __future__ import annotations
 
-import bisect
+import _bisect
 import functools
-import inspect
 import io
 import posixpath
 import struct
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
-from elftools.construct import Container
-from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
-from elftools.dwarf.lineprogram import LineProgram
-
+from pycoredump.analysis import pyelftools
 from pycoredump.analysis.elf import SHF_COMPRESSED, Elf, Section
 from pycoredump.analysis.expression import sleb, uleb
 from pycoredump.analysis.image import Image
@@ -28,9 +23,22 @@ from pycoredump.analysis.model import Module
 from pycoredump.analysis.source import BytesSource, Source
 from pycoredump.errors import CoreError
 
+pyelftools.load()
+
+from elftools.construct import Container  # noqa: E402 - load() imports it cheaply
+from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo  # noqa: E402
+from elftools.dwarf.lineprogram import LineProgram  # noqa: E402
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
+
+    class _Attribute(Protocol):
+        value: int
+        form: str
+
 
 SECONDS = 2.0  # for all lookups of one process
 ARANGES_MAX = 16 << 20  # bytes
@@ -74,11 +82,6 @@ def _section(file: Elf, name: str) -> Section | None:
     return file.section(f".{name}") or file.section(f".z{name}")
 
 
-class _Attribute(Protocol):
-    value: int
-    form: str
-
-
 _Unit = object  # of pyelftools, which has no types
 
 
@@ -106,7 +109,7 @@ class _Dwarf:
         """Offset of the compilation unit around `vaddr` in .debug_info."""
         if self._units is None:
             self._units = sorted(self._ranges(deadline))
-        at = bisect.bisect_right(self._units, (vaddr, 1 << 64, 0)) - 1
+        at = _bisect.bisect_right(self._units, (vaddr, 1 << 64, 0)) - 1
         for start, end, unit in reversed(self._units[max(at - 8, 0) : at + 1]):
             if start <= vaddr < end:
                 return unit
@@ -146,7 +149,8 @@ class _Dwarf:
     @functools.cached_property
     def _dwarf(self) -> DWARFInfo:
         # Not by ELFFile.get_dwarf_info(), which reads all debug sections of the file into memory.
-        names = [n for n in inspect.signature(DWARFInfo.__init__).parameters if n not in ("self", "config")]
+        code = DWARFInfo.__init__.__code__  # releases differ in the sections that they take
+        names = [n for n in code.co_varnames[1 : code.co_argcount] if n != "config"]
         config = DwarfConfig(little_endian=True, machine_arch="", default_address_size=8)
         return DWARFInfo(config, **{name: self._descriptor(name) for name in names})
 
@@ -218,7 +222,7 @@ class _Table:
         self._rows.sort()
 
     def find(self, vaddr: int) -> tuple[str, int]:
-        at = bisect.bisect_right(self._rows, (vaddr, 1 << 64, 0, 0)) - 1
+        at = _bisect.bisect_right(self._rows, (vaddr, 1 << 64, 0, 0)) - 1
         for start, end, file, line in reversed(self._rows[max(at - 4, 0) : at + 1]):
             if start <= vaddr < end and line:
                 return self._file(file), line

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from pycoredump import quickjson
 from pycoredump.analysis.elf import Elf
 from pycoredump.analysis.wire import clean
 
@@ -17,7 +16,7 @@ def read(file: Elf | None) -> dict[str, str] | None:
     if not note:
         return None
     try:
-        value = json.loads(note)
+        value = quickjson.loads(note)
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):

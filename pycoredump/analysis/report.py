@@ -6,12 +6,10 @@ Runs in the sandbox: all it can use are the descriptors that it is given.
 from __future__ import annotations
 
 import codecs
-import importlib
+import contextlib
 import os
-import pkgutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
 
 from pycoredump import corefile, siginfo
 from pycoredump.analysis import (
@@ -28,14 +26,25 @@ from pycoredump.analysis.model import Facts, Report, ScriptTrace
 from pycoredump.errors import PycoredumpError
 
 TEXT_MAX = 300  # characters of one problem
-T = TypeVar("T")
+# What is imported where it is used; a test looks whether anything is missing here.
+LATE = (
+    *(f"{package}.{machine}" for package in ("arch", "instruction") for machine in ("aarch64", "x86_64")),
+    *(f"interpreters.{name}" for name in ("cpython", "node", "perl", "php", "ruby", "shell")),
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 def preload() -> None:
     """Import everything that the analysis might want later: in the sandbox nothing can be opened."""
-    package = importlib.import_module("pycoredump.analysis")
-    for module in pkgutil.walk_packages(package.__path__, "pycoredump.analysis."):
-        importlib.import_module(module.name)
+    for name in LATE:
+        __import__(f"pycoredump.analysis.{name}")
+    with contextlib.suppress(ImportError):  # without pyelftools there are no source lines
+        __import__("pycoredump.analysis.lines")
     for name in ("ascii", "latin-1", "utf-8", "utf-16-le", "utf-32-le", "unicode_escape"):
         codecs.lookup(name)
 

@@ -9,15 +9,17 @@ a pipe. What comes out of it is as hostile as what went in.
 
 from __future__ import annotations
 
-import contextlib
-import math
+import _signal
 import os
 import select
-import signal
 import time
-from collections.abc import Callable, Sequence
 
+from pycoredump.crash import SIGNALS
 from pycoredump.errors import PycoredumpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 RESULT_MAX = 16 << 20  # bytes
 MESSAGE_MAX = 500  # characters of the child's own words
@@ -70,16 +72,22 @@ def _collect(pid: int, receive: int, *, seconds: float, limit: int) -> bytes:
     finally:
         # Not reaped yet, so the number still is that child's.
         if complaint or not _ended(pid):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, _signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
     if complaint:
         raise SandboxError(complaint)
     if status == 0:
         return data
     if os.WIFSIGNALED(status):
-        raise SandboxError(f"The analysis was ended by {signal.Signals(os.WTERMSIG(status)).name}")
+        raise SandboxError(f"The analysis was ended by {_signal_name(os.WTERMSIG(status))}")
     words = data[:MESSAGE_MAX].decode("utf-8", "replace")
     raise SandboxError("".join(c if c.isprintable() else "?" for c in words) or "The analysis failed")
+
+
+def _signal_name(number: int) -> str:
+    return {int(_signal.SIGKILL): "SIGKILL", int(_signal.SIGTERM): "SIGTERM"}.get(
+        number, SIGNALS.get(number, f"signal {number}")
+    )
 
 
 # When its end of the pipe is closed, the child has only its exit left to do.
@@ -123,7 +131,7 @@ def _child(
     try:
         from pycoredump.analysis import confine
 
-        confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
+        confine.prctl(confine.PR_SET_PDEATHSIG, _signal.SIGKILL)
         _default_signals()
         confine.close_all_but([*fds, send])
         prepare()
@@ -145,7 +153,7 @@ def lock_down(send: int, *, seconds: float, memory: int) -> None:
     global missing
     from pycoredump.analysis import confine, seccomp
 
-    lost = confine.confine(confine.Limits(seconds=math.ceil(seconds) + 1, memory=memory))
+    lost = confine.confine(confine.Limits(seconds=int(seconds) + 2, memory=memory))
     seccomp.forbid_privileges()
     try:
         seccomp.install(send)
@@ -166,9 +174,11 @@ def probe() -> tuple[str, ...]:
 
 # The handler's own ways with signals are not the child's.
 def _default_signals() -> None:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        try:
+            _signal.signal(number, _signal.SIG_DFL)
+        except (OSError, ValueError):
+            continue  # those that the C library keeps for itself
 
 
 def _write(fd: int, data: bytes) -> None:

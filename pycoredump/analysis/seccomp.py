@@ -5,12 +5,11 @@ Deny by default: what is not listed fails with EPERM, a call of another architec
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import platform
 import struct
 
+from pycoredump import libc
 from pycoredump.errors import PycoredumpError
 from pycoredump.record import Record
 
@@ -107,26 +106,19 @@ def _if_argument(
 
 def forbid_privileges() -> None:
     """No set-user-ID program gives this process anything any more. OSError."""
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    libc.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def install(result: int) -> None:
     """Put the filter over this process, for good. PycoredumpError on an unknown machine, OSError."""
-    machine = MACHINES.get(platform.machine())
+    name = os.uname().machine
+    machine = MACHINES.get(name)
     if machine is None:
-        raise PycoredumpError(f"There is no system call table for {platform.machine()}")
+        raise PycoredumpError(f"There is no system call table for {name}")
 
     code = program(machine, result)
-    buffer = ctypes.create_string_buffer(code, len(code))
+    buffer = libc.Buffer(len(code), code)
     # struct sock_fprog: length, pointer
-    header = ctypes.create_string_buffer(struct.pack("H6xQ", len(code) // 8, ctypes.addressof(buffer)))
+    header = libc.Buffer(16, struct.pack("H6xQ", len(code) // 8, buffer.address))
     forbid_privileges()
-    _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(header))
-
-
-def _prctl(option: int, *values: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    arguments = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
-    if libc.prctl(option, *arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    libc.call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header.address, 0, 0)

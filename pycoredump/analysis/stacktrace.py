@@ -13,9 +13,12 @@ frames of a thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 from pycoredump.analysis.model import Frame, Module, Report, ThreadTrace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TIDS_MAX = 20  # of threads with one stack; further ones are counted
 SYMBOL_MAX = 512  # characters of a name; those of templates can fill a page each

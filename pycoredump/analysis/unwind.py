@@ -100,13 +100,16 @@ def threads(image: Image, budget: Budget | None = None) -> tuple[ThreadTrace, ..
     return tuple(traces.values())
 
 
-# pyelftools costs 45 ms of imports, and most programs have no line tables.
+# Most programs have no line tables, and hosts may have no pyelftools.
 def _lines(image: Image, deadline: float) -> Lines | None:
     files = (file for module in image.modules for file in (image.elf(module), image.debug(module)) if file)
     if not any(file.has_lines for file in files):
         return None
-    from pycoredump.analysis.lines import Lines
-
+    try:
+        from pycoredump.analysis.lines import Lines
+    except ImportError as e:
+        image.problems.append(f"No source lines: python3-pyelftools cannot be used ({e}).")
+        return None
     return Lines(image, min(LINES_SECONDS, deadline - time.monotonic()))
 
 

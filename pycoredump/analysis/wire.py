@@ -6,20 +6,22 @@ its type, cut to its size, and freed of what a terminal could obey.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-
+from pycoredump import quickjson
 from pycoredump.analysis.model import Facts, Frame, Module, Report, ScriptFrame, ScriptTrace, ThreadTrace
 from pycoredump.errors import PycoredumpError
 from pycoredump.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Converter = Callable[[object], object]
 
 VERSION = 1
 TEXT_MAX = 4096  # characters
 MAPS_MAX = 8 << 20  # characters of /proc/PID/maps
 LIST_MAX = 65536  # entries of any list; a thread of the kernel's largest process has one each
 NUMBER_MAX = 1 << 64
-
-Converter = Callable[[object], object]
 
 
 class WireError(PycoredumpError):
@@ -36,7 +38,7 @@ class Job(Record):
 
 def encode(record: Record) -> bytes:
     """A report, or a job, as JSON. Undecodable bytes of the process are lone surrogates and stay so."""
-    return json.dumps({"version": VERSION, **_plain(record)}, separators=(",", ":")).encode("ascii")
+    return quickjson.dumps({"version": VERSION, **_plain(record)}).encode("ascii")
 
 
 def report(data: bytes) -> Report:
@@ -69,7 +71,7 @@ def _value(value: object) -> object:
 
 def _read(data: bytes, schema: dict[str, Converter]) -> dict[str, object]:
     try:
-        value = json.loads(data)
+        value = quickjson.loads(data)
     except (ValueError, RecursionError) as e:
         raise WireError("The analysis did not answer in JSON") from e
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pycoredump import elfnote
 from pycoredump.corefile import Layout
 from pycoredump.elfnote import Thread
 from pycoredump.errors import CoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object  # the module typing costs 3 ms
 
 # DWARF register number -> value; a register that is not in it is not known
 Registers = dict[int, int]
