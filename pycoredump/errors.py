@@ -28,3 +28,7 @@ class CoreError(PycoredumpError):
 
 class ArchiveError(PycoredumpError):
     """The file is not one of our archives, or is damaged."""
+
+
+class ProcessGone(PycoredumpError):
+    """The process (its memory) vanished while it was read."""

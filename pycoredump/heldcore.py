@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import corefile, memory, pagemap, pipeline, plan
-from pycoredump.errors import CoreError
+from pycoredump import budget, corefile, memory, pagemap, pipeline, plan
+from pycoredump.errors import CoreError, ProcessGone
 from pycoredump.intervals import Intervals
 
 TYPE_CHECKING = False
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pycoredump.memory import Memory
     from pycoredump.pagemap import Pages
     from pycoredump.procfs import ProcessDirectory
+
+
+PIPE = 64 << 10  # bytes that the kernel writes without a reader: then nothing keeps the process (pipe(7))
 
 
 class HeldCore:
@@ -39,7 +42,7 @@ class HeldCore:
                 ) from None
             return
         self.head = self.layout.head
-        if directory is not None:
+        if directory is not None and self.layout.size > PIPE:
             self.memory = memory.open_memory(directory, self.layout)
             self.pages = pagemap.open_pages(directory) if self.memory else None
 
@@ -50,6 +53,20 @@ class HeldCore:
             if self.memory
             else pipeline.StreamSource(self.stdin, len(self.head))
         )
+
+    def missing(self, head: bytes) -> list[tuple[int, int]]:
+        """(start, end) of what held something and is not in a core with this head."""
+        if self.layout is None:
+            return []
+        kept = budget.present(head, self.layout)
+        try:
+            return budget.dropped(self.layout, kept, self.pages)
+        except ProcessGone:
+            return budget.dropped(self.layout, kept, None)  # what was touched, nobody knows any more
+
+    def is_whole(self) -> bool:
+        """Whether what was read can be trusted: the process is still there. A dying one loses memory page by page."""
+        return self.memory is None or self.memory.is_there()
 
     def unreadable(self) -> tuple[tuple[int, int], ...]:
         """(start, end) of what is zeros in the archive because it could not be read, in order."""

@@ -195,6 +195,9 @@ def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pi
     reason = done.stopped
     if not reason and writer.core_size < planned.size:
         reason = "The file system, or the limit, has no room for the end of the core"
+    dying = not core.is_whole()
+    if dying:
+        reason = reason or "The process was killed while its memory was read"
     kept = Kept(
         unreadable=core.unreadable(),
         reason=reason,
@@ -208,12 +211,12 @@ def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pi
 
     size = writer.core_size
     head = plan.cut(planned.head, layout, size)
-    missing = budget.dropped(layout, budget.present(head, layout), core.pages)
+    missing = core.missing(head)
     note = budget.note(layout, missing)
     if writer.add_note(note):
         head = plan.cut(planned.head, layout, size, note=(size, len(note)))
     writer.rehead(head)
-    return kept.replace(dropped=tuple(missing), truncated=bool(missing))
+    return kept.replace(dropped=tuple(missing), truncated=dying or bool(missing))
 
 
 def _permit(core: HeldCore, crash: Crash, exe: str, fd: int) -> tuple[str, ...]:

@@ -11,18 +11,17 @@ import errno
 import os
 
 from pycoredump.corefile import PAGE
-from pycoredump.errors import PycoredumpError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycoredump.corefile import Layout
     from pycoredump.procfs import ProcessDirectory
 
+    Range = tuple[int, int]
+
+# What a page that cannot be had gives: of a truncated file, a device, a guard, one that is poisoned.
+PAGE_ERRORS = (errno.EIO, errno.EFAULT, errno.ENOMEM, errno.EINVAL)
 SMAPS_MAX = 256 << 20  # bytes; some 1.5 KiB for each mapping
-
-
-class ProcessGone(PycoredumpError):
-    """The process (its memory) vanished while it was read."""
 
 
 class Memory:
@@ -30,33 +29,29 @@ class Memory:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.failed: list[
-            tuple[int, int]
-        ] = []  # (address, bytes) that could not be read and are zeros instead
+        self.failed: list[Range] = []  # (address, bytes) that could not be read and are zeros instead
 
-    def read_into(self, buffer: memoryview, address: int) -> None:
-        """Fill `buffer`. Pages that fail to read are zeros and noted, as the kernel writes them. ProcessGone."""
+    def read_into(self, buffer: memoryview, address: int) -> int:
+        """Fill `buffer`; the bytes that came, fewer than asked for if the process went away.
+
+        Pages that fail to read are zeros and noted, as the kernel writes them; any other error ends the reading.
+        """
+        failed: list[Range] = []
         at = 0
         while at < len(buffer):
             try:
                 count = os.preadv(self.fd, [buffer[at:]], address + at)
             except (OSError, OverflowError) as e:
-                if isinstance(e, OSError) and e.errno not in (
-                    errno.EIO,
-                    errno.EFAULT,
-                    errno.ENOMEM,
-                    errno.EINVAL,
-                ):
-                    raise
+                if isinstance(e, OSError) and e.errno not in PAGE_ERRORS:
+                    break
                 count = min(PAGE - (address + at) % PAGE, len(buffer) - at)
                 buffer[at : at + count] = bytes(count)
-                if (
-                    address < 1 << 63
-                ):  # above, the kernel's vsyscall page: nobody can read it, the kernel neither
-                    self.failed.append((address + at, count))
+                _note(failed, address + at, count)
             if count == 0:
-                raise ProcessGone("The process went away while its memory was read")
+                break
             at += count
+        self.failed += failed
+        return at
 
     def read(self, address: int, size: int) -> bytes:
         """Exactly `size` bytes; short if a page of them cannot be read."""
@@ -64,6 +59,22 @@ class Memory:
             return os.pread(self.fd, size, address)
         except (OSError, OverflowError):
             return b""
+
+    def is_there(self) -> bool:
+        """Whether the process still has its memory: without it, nothing is read, not even an error."""
+        try:
+            return os.pread(self.fd, 1, 0) != b""
+        except OSError:
+            return True
+
+
+def _note(failed: list[Range], address: int, size: int) -> None:
+    if address >= 1 << 63:
+        return  # the kernel's vsyscall page: nobody can read it, the kernel neither
+    if failed and sum(failed[-1]) == address:
+        failed[-1] = (failed[-1][0], failed[-1][1] + size)  # a whole mapping may be unreadable
+    else:
+        failed.append((address, size))
 
 
 def open_memory(directory: ProcessDirectory, layout: Layout) -> Memory | None:
@@ -86,7 +97,7 @@ def open_memory(directory: ProcessDirectory, layout: Layout) -> Memory | None:
     return memory if probe is None or len(memory.read(probe.vaddr, 16)) == 16 else None
 
 
-def locked(directory: ProcessDirectory) -> list[tuple[int, int]]:
+def locked(directory: ProcessDirectory) -> list[Range]:
     """(start, end) of the mappings that the process had locked (mlock(2)), by VmFlags of /proc/PID/smaps.
 
     The kernel walks all page tables for it, so this is asked for only where the answer is wanted.

@@ -8,8 +8,10 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import sys
 
 from pycoredump.corefile import PAGE
+from pycoredump.errors import ProcessGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +28,14 @@ PAGEMAP_SCAN = 0xC0606610
 PAGE_IS_PRESENT = 1 << 3
 PAGE_IS_SWAPPED = 1 << 4
 PAGE_IS_PFNZERO = 1 << 5
+PAGE_IS_GUARD = 1 << 8  # MADV_GUARD_INSTALL (Linux v6.13): nobody can read it; asked for since v6.15
 REGIONS = 1024  # regions asked for per call
 
-# Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped
-TOUCHED = 3 << 62
+# Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped, bit 58 a guard (counts as swapped).
+# All in the highest byte of an entry: 1 where that means a page that holds something.
+TOUCHED = bytes(bool(byte & 0xC0) and not byte & 0x04 for byte in range(256))
+HIGHEST = 7 if sys.byteorder == "little" else 0
+ENTRIES = 64 << 10  # entries read at once
 
 
 def runs(segment: Segment, pages: Pages | None) -> Iterator[tuple[int, int, bool]]:
@@ -58,9 +64,10 @@ class Pages:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.scan = True  # until the kernel says that it cannot
+        self._empty = PAGE_IS_PFNZERO | PAGE_IS_GUARD
 
     def touched(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """(start, end) of the stretches that were touched, gaps below GAP included."""
+        """(start, end) of the stretches that were touched, gaps below GAP included. ProcessGone."""
         last: tuple[int, int] | None = None
         for first, stop in self._regions(start, end):
             if last is not None and first - last[1] < GAP:
@@ -71,14 +78,20 @@ class Pages:
             last = (first, stop)
         if last is not None:
             yield last
+        # The map of a process that ends is empty, and its memory would pass for untouched; but then it has no
+        # entries either.
+        if len(os.pread(self.fd, 8, start // PAGE * 8)) < 8:
+            raise ProcessGone("The process went away while it was read")
 
     def _regions(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        if self.scan:
+        while self.scan:
             try:
                 yield from self._scanned(start, end)
                 return
             except (OSError, ImportError, AttributeError):
-                self.scan = False  # PAGEMAP_SCAN exists since Linux v6.7; _ctypes is CPython's own
+                # PAGEMAP_SCAN exists since Linux v6.7, the category of guards since v6.15; _ctypes is CPython's own
+                self.scan = bool(self._empty & PAGE_IS_GUARD)
+                self._empty &= ~PAGE_IS_GUARD
         yield from self._mapped(start, end)
 
     def _scanned(self, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -92,7 +105,7 @@ class Pages:
             argument = bytearray(
                 struct.pack(
                     "12Q", 96, 0, start, end, 0, address, REGIONS, 0,
-                    PAGE_IS_PFNZERO, PAGE_IS_PFNZERO, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, PAGE_IS_PRESENT,
+                    self._empty, self._empty, PAGE_IS_PRESENT | PAGE_IS_SWAPPED, PAGE_IS_PRESENT,
                 )
             )  # fmt: skip
             count = fcntl.ioctl(self.fd, PAGEMAP_SCAN, argument)
@@ -101,9 +114,8 @@ class Pages:
             start = struct.unpack_from("Q", argument, 32)[0] if count else end
 
     def _mapped(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        step = 512 * PAGE  # what one page of the page table maps: mostly all or nothing of it is there
-        for block in range(start, end, step):
-            stop = min(block + step, end)
+        for block in range(start, end, ENTRIES * PAGE):
+            stop = min(block + ENTRIES * PAGE, end)
             entries = os.pread(self.fd, (stop - block) // PAGE * 8, block // PAGE * 8)
             if not entries:
                 return
@@ -111,15 +123,19 @@ class Pages:
 
 
 def _block(entries: bytes, start: int) -> Iterator[tuple[int, int]]:
-    first = struct.unpack_from("Q", entries)[0]
-    if entries == entries[:8] * (len(entries) // 8):
-        if first & TOUCHED:
-            yield start, start + len(entries) // 8 * PAGE
-        return
-
-    for i, (entry,) in enumerate(struct.iter_unpack("Q", entries)):
-        if entry & TOUCHED:
-            yield start + i * PAGE, start + (i + 1) * PAGE
+    if entries == entries[:8] * (
+        len(entries) // 8
+    ):  # mostly all or nothing of it is there: at the speed of memcmp
+        entries, pages = entries[:8], len(entries) // 8
+    else:
+        pages = 1
+    touched = entries[HIGHEST::8].translate(TOUCHED)
+    at = touched.find(1)
+    while at >= 0:
+        stop = touched.find(0, at)
+        stop = len(touched) if stop < 0 else stop
+        yield start + at * PAGE * pages, start + stop * PAGE * pages
+        at = touched.find(1, stop)
 
 
 def open_pages(directory: ProcessDirectory) -> Pages | None:

@@ -12,7 +12,8 @@ import os
 
 from pycoredump import plan, zstd
 from pycoredump.archive import Full, Writer
-from pycoredump.memory import Memory, ProcessGone
+from pycoredump.errors import ProcessGone
+from pycoredump.memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,11 +93,7 @@ class MemorySource:
         self.failed = memory.failed
 
     def fill(self, buffer: memoryview, where: int) -> int:
-        try:
-            self.memory.read_into(buffer, where)
-        except (ProcessGone, OSError):
-            return 0  # what was read so far is kept
-        return len(buffer)
+        return self.memory.read_into(buffer, where)
 
 
 class Pipeline:
@@ -164,7 +161,7 @@ class Pipeline:
 
     def _fail(self, error: Exception) -> None:
         """A worker that fails must not take the core with it: what was written is finished and named."""
-        self._stop(f"{type(error).__name__}: {error}")
+        self._stop(ENDED if isinstance(error, ProcessGone) else f"{type(error).__name__}: {error}")
         if isinstance(error, OSError):
             self._error = error.with_traceback(None)
 

@@ -10,6 +10,7 @@ from stoppedchild import TOUCHED, Child
 
 from pycoredump import pagemap
 from pycoredump.corefile import Segment
+from pycoredump.errors import ProcessGone
 from pycoredump.pagemap import Pages
 
 PAGE = 4096
@@ -84,7 +85,56 @@ def test_a_kernel_without_pagemap_scan_is_asked_page_by_page() -> None:
 
 
 def test_pages_on_the_swap_count_as_touched() -> None:
+    assert mapped([0, 1 << 62, 1 << 61, 1 << 63]) == [(1, 2), (3, 4)]
+
+
+def mapped(entries: list[int]) -> list[tuple[int, int]]:
+    """The pages that count as touched by the entries of a pagemap."""
     fd = os.memfd_create("pagemap")
-    os.pwrite(fd, struct.pack("<4Q", 0, 1 << 62, 1 << 61, 1 << 63), 0)
-    pages = Pages(fd)
-    assert list(pages._mapped(0, 4 * PAGE)) == [(PAGE, 2 * PAGE), (3 * PAGE, 4 * PAGE)]
+    os.pwrite(fd, struct.pack(f"={len(entries)}Q", *entries), 0)
+    found = Pages(fd)._mapped(0, len(entries) * PAGE)
+    return [(start // PAGE, stop // PAGE) for start, stop in found]
+
+
+def test_guards_count_as_untouched() -> None:
+    assert mapped([1 << 63, 1 << 62 | 1 << 58, 1 << 58, 1 << 63 | 1 << 55]) == [(0, 1), (3, 4)]
+
+
+def test_many_entries_alike_are_one_stretch() -> None:
+    assert mapped([1 << 63 | 1 << 61] * 5000) == [(0, 5000)]
+    assert mapped([1 << 55] * 5000) == []
+    assert mapped([1 << 55] * 5000 + [1 << 63]) == [(5000, 5001)]
+
+
+GUARDED = """
+import ctypes, mmap, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+area = mmap.mmap(-1, 64 << 12, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area[:] = bytes(range(256)) * (len(area) // 256)
+start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+done = libc.madvise(ctypes.c_void_p(start), 32 << 12, 102)  # MADV_GUARD_INSTALL
+print(f"{0 if done else start:x}", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["PAGEMAP_SCAN", "pagemap"])
+def test_guards_are_not_read(scan: bool) -> None:
+    found = Child(GUARDED)
+    try:
+        if not found.start:
+            pytest.skip("this kernel has no MADV_GUARD_INSTALL (Linux v6.13)")
+        pages = pages_of(found, scan=scan)
+        touched = list(pages.touched(found.start, found.start + 64 * PAGE))
+        assert touched == [(found.start + 32 * PAGE, found.start + 64 * PAGE)]
+    finally:
+        found.end()
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["PAGEMAP_SCAN", "pagemap"])
+def test_memory_of_a_process_that_went_away_does_not_pass_for_untouched(scan: bool) -> None:
+    found = Child()
+    pages = pages_of(found, scan=scan)
+    found.end()
+    with pytest.raises(ProcessGone):
+        list(pages.touched(found.start, found.start + 8 * MIB))
