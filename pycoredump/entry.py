@@ -30,6 +30,7 @@ ARCHITECTURES = {
 }
 NOBODY = "65534"  # stands for a user that nobody told us
 REDACTED = b"[redacted]"
+HOSTNAME_MAX = 256
 COMM_MAX = 128
 
 Fields = dict[str, bytes]
@@ -56,7 +57,7 @@ def from_crash(crash: Crash, process: Process, *, boot_id: str) -> Fields:
         "COREDUMP_DUMPABLE": crash.dumpable,
         "COREDUMP_TID": crash.tid,
         "COREDUMP_BY_PIDFD": 1 if crash.pidfd is not None else None,
-        "COREDUMP_HOSTNAME": crash.hostname or None,
+        "COREDUMP_HOSTNAME": printable(text(crash.hostname), HOSTNAME_MAX) or None,
         "COREDUMP_BOOT_ID": boot_id or None,
     }
     fields |= {name: str(value) for name, value in optional.items() if value is not None}
@@ -69,13 +70,13 @@ def from_process(process: Process, config: Config) -> Fields:
     fields = {
         "COREDUMP_COMM": text(printable(process.comm, COMM_MAX)),
         "COREDUMP_THREAD_NAME": text(printable(process.thread_name, COMM_MAX)),
-        "COREDUMP_EXE": exe(process.exe),
-        "COREDUMP_UNIT": text(place.unit),
-        "COREDUMP_USER_UNIT": text(place.user_unit),
-        "COREDUMP_SESSION": text(place.session),
+        "COREDUMP_EXE": harmless(exe(process.exe)),
+        "COREDUMP_UNIT": harmless(text(place.unit)),
+        "COREDUMP_USER_UNIT": harmless(text(place.user_unit)),
+        "COREDUMP_SESSION": harmless(text(place.session)),
         "COREDUMP_OWNER_UID": text(place.owner_uid),
-        "COREDUMP_SLICE": text(place.slice),
-        "COREDUMP_CGROUP": text(place.path),
+        "COREDUMP_SLICE": harmless(text(place.slice)),
+        "COREDUMP_CGROUP": harmless(text(place.path)),
         "COREDUMP_PROC_CGROUP": process.cgroup.rstrip(b"\n"),
         "COREDUMP_CMDLINE": text(quote(process.cmdline)),
         "COREDUMP_OPEN_FDS": process.open_fds,
@@ -119,6 +120,11 @@ def from_layout(layout: Layout) -> Fields:
 def exe(link: bytes) -> bytes:
     """The executable as systemd-coredump names it: without the " (deleted)" that the kernel appends."""
     return link.removesuffix(b" (deleted)")
+
+
+def harmless(value: bytes) -> bytes:
+    """A name as coredumpctl can show it: one that is not UTF-8 ends its whole list, and it obeys escape sequences."""
+    return text(printable(value, len(value) * 4))
 
 
 def printable(value: bytes, limit: int) -> str:
