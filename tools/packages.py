@@ -43,6 +43,13 @@ TEST = (
     Package(debian="debootstrap", fedora="debootstrap", reason="throw-away systems for sshd and login"),
     Package(debian="openssh-client", fedora="openssh-clients", reason="log in there"),
     Package(debian="procps", fedora="procps-ng", reason="sysctl as distributions run it"),
+    Package(
+        debian="systemd-journal-remote",
+        fedora="systemd-journal-remote",
+        reason="journals with entries of choice",
+    ),
+    Package(debian="zsh", fedora="zsh", reason="judge completions"),
+    Package(debian="fish", fedora="fish", reason="judge completions"),
     Package(debian="groff-base", fedora="groff-base", reason="judge manual pages"),
 )
 
