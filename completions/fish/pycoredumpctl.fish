@@ -1,4 +1,4 @@
-# fish completion for pycoredumpctl(1). tests/cli/test_cli_completions.py checks it against the table of options.
+# fish completion for pycoredumpctl(1). tests/cli/test_cli_options.py checks it against the table of options.
 
 complete -c pycoredumpctl -f
 set -l verbs list info dump debug stats watch remove vacuum selftest status
@@ -28,14 +28,15 @@ complete -c pycoredumpctl -n "__fish_seen_subcommand_from list stats selftest" -
 complete -c pycoredumpctl -l json -x -a 'pretty short off' -d 'Print JSON'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from debug" -l debugger -x -a '(__fish_complete_command)' -d 'Use this debugger ($SYSTEMD_DEBUGGER, gdb)'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from debug" -s A -l debugger-arguments -x -d 'Pass these arguments to the debugger'
-complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info stats watch" -s n -x -d 'At most so many, the newest (stats: lines of a table)'
-complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info stats watch" -s 1 -d 'As -n 1'
+complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info stats watch" -s n -x -d 'At most so many (stats: lines of a table)'
+complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info stats watch" -s 1 -d 'The newest, as -r -n 1'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info dump debug stats remove" -s S -l since -x -d 'Only crashes since then'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info dump debug stats remove" -s U -l until -x -d 'Only crashes until then'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info" -s F -l field -x -a "(journalctl -N 2>/dev/null | string match 'COREDUMP*')" -d 'Print all values of a journal field'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from dump stats" -s o -l output -r -F -d 'Write there'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from dump" -l range -x -d 'Only these addresses of memory, as raw bytes'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from dump" -l thread -x -d 'Only this thread\'s stack, as raw bytes'
+complete -c pycoredumpctl -n "__fish_seen_subcommand_from dump" -l budget -x -d 'A smaller core: about SIZE of memory, stacks first'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info dump debug stats remove watch" -l file -r -F -d 'Use these journal files'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info dump debug stats remove watch" -s D -l directory -x -a '(__fish_complete_directories)' -d 'Use the journal files in a directory'
 complete -c pycoredumpctl -n "__fish_seen_subcommand_from list info dump debug stats remove watch vacuum" -l root -x -a '(__fish_complete_directories)' -d 'Work on the system in this tree'

@@ -70,7 +70,9 @@ def _inline(one: Incident, found: Incidents) -> int:
 
 
 def thread_ids(one: Incident, found: Incidents) -> tuple[int, ...]:
-    """The threads in the core, the crashing one first; () if it cannot be read."""
+    """The threads in the core, the crashing one first; () if it cannot be read, or stands in the journal."""
+    if not one.file:
+        return ()  # it would be copied whole
     try:
         from pycoredump.cli.layout import scan
 

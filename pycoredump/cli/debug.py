@@ -13,13 +13,12 @@ from pycoredump.cli import core, dump, info, options, screen, search
 from pycoredump.cli.incident import Incident
 from pycoredump.cli.incidents import Incidents
 from pycoredump.cli.screen import Style
-from pycoredump.errors import ArgumentError
-
-TEMPORARY = "/var/tmp"  # as coredumpctl: /tmp is memory on many hosts
+from pycoredump.errors import ArgumentError, CoreError
 
 
 def run(command: options.Command) -> int:
     """The debugger's exit status. NothingFound, NoCore."""
+    dump.unwind_on_signals()
     one, found = search.newest(command)
     debugger = _debugger(command)
     if not command.has("quiet"):
@@ -53,10 +52,33 @@ def executable(one: Incident, *, root: str = "") -> list[str]:
     """The program's file; [] if it is not there: a core alone still tells much, with debuginfod nearly all."""
     exe = one.get("COREDUMP_EXE")
     if exe.startswith("/") and os.path.isfile(f"{root}{exe}"):
+        if _is_another_build(one, f"{root}{exe}"):
+            why = f"The executable {root}{exe} was replaced since the crash"
+            print(f"{screen.shown(why)}: names and lines may be wrong.", file=sys.stderr, flush=True)
         return [f"{root}{exe}"]
     why = f"The executable {root}{exe} is gone" if exe else "The executable is not known"
     print(f"{screen.shown(why)}: the debugger gets the core alone.", file=sys.stderr, flush=True)
     return []
+
+
+def _is_another_build(one: Incident, path: str) -> bool:
+    """Whether the file has another build id than what crashed; False where one of them is not known."""
+    from pycoredump.analysis.elf import Elf
+    from pycoredump.analysis.source import FileSource
+
+    wanted = [line.partition(" ") for line in one.get("COREDUMP_MODULES").split("\n")]
+    crashed = next((build for build, _, module in wanted if module == one.get("COREDUMP_EXE")), "-")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        there = Elf(FileSource(fd)).build_id
+    except (CoreError, OSError):
+        return False
+    finally:
+        os.close(fd)
+    return crashed not in ("", "-", there) and there != ""
 
 
 def _settings(debugger: list[str], one: Incident, found: Incidents) -> list[str]:
@@ -84,15 +106,19 @@ def _core_file(one: Incident, found: Incidents) -> tuple[str, bool]:
             return archive.name, False
         if archive.plain and os.path.exists(archive.name):
             return os.path.abspath(archive.name), False
-    return dump.to_temporary(one, found, TEMPORARY), True
+    return dump.to_temporary(one, found), True
 
 
 def start(command: list[str]) -> int:
     """Run the debugger in the foreground; Ctrl+C is its own. Its exit status."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with subprocess.Popen(command, restore_signals=True, preexec_fn=_default_interrupt) as child:
-            status = child.wait()
+        with subprocess.Popen(command, preexec_fn=_default_interrupt) as child:
+            try:
+                status = child.wait()
+            except BaseException:
+                child.terminate()
+                raise
     finally:
         signal.signal(signal.SIGINT, before)
     return status if status >= 0 else 128 - status

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
+from pycoredump import values
 from pycoredump.cli import core, info, options, screen, search
 from pycoredump.cli.incident import Incident
 from pycoredump.cli.incidents import Incidents
 from pycoredump.cli.screen import Style
-from pycoredump.errors import ArgumentError, PycoredumpError
+from pycoredump.errors import ArgumentError
 
 if TYPE_CHECKING:
     from pycoredump.reader import Archive
 
+TEMPORARY = "/var/tmp"  # as coredumpctl: /tmp is memory on many hosts
 PROGRESS_AFTER = 1.0  # seconds until a progress bar appears
 
 Part = bytes | int  # bytes, or so many zeros
@@ -25,6 +31,7 @@ Part = bytes | int  # bytes, or so many zeros
 
 def run(command: options.Command) -> int:
     """NothingFound, NoCore, ArchiveError."""
+    unwind_on_signals()
     path = command.get("output")
     if not path and sys.stdout.isatty():
         raise ArgumentError(
@@ -34,14 +41,18 @@ def run(command: options.Command) -> int:
     if path and not command.has("quiet"):
         for line in info.text(one, found, Style(colour=False)):
             print(line)
-    with core.opened(one, found) as archive:
-        parts, size = _parts(command, archive)
+    with core.opened(one, found) as archive, contextlib.ExitStack() as held:
+        parts, size = _parts(command, archive, held)
         write(parts, path, size=size)
     return 0
 
 
-def _parts(command: options.Command, archive: Archive) -> tuple[Iterator[Part], int]:
+def _parts(
+    command: options.Command, archive: Archive, held: contextlib.ExitStack
+) -> tuple[Iterator[Part], int]:
     """What is to be written, and how many bytes that are (0: not known)."""
+    if command.has("budget"):
+        return _small(archive, values.size(command.get("budget")), held)
     if command.has("range") or command.has("thread"):
         from pycoredump.cli import memory
 
@@ -49,6 +60,16 @@ def _parts(command: options.Command, archive: Archive) -> tuple[Iterator[Part], 
         start, end = where or memory.addresses(command.get("range"))
         return memory.read(archive, start, end), end - start
     return archive.stream(), archive.core_size
+
+
+def _small(archive: Archive, budget: int, held: contextlib.ExitStack) -> tuple[Iterator[Part], int]:
+    """A core of about `budget` bytes of memory, of what a debugger needs most."""
+    from pycoredump import extract
+    from pycoredump.reader import Archive
+
+    file = held.enter_context(tempfile.TemporaryFile(dir=TEMPORARY))
+    size = extract.small_core(extract.StoredCore(archive), file.fileno(), limit=budget)
+    return Archive(file.fileno(), name="the smaller core").stream(), size
 
 
 def write(parts: Iterator[Part], path: str, *, size: int) -> None:
@@ -113,6 +134,17 @@ def _bytes(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def unwind_on_signals() -> None:
+    """Let what ends us remove files that are not complete, or temporary, as Ctrl+C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup(1)
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 class Progress:
     """A bar on standard error for what takes long; nothing where that is no terminal."""
 
@@ -140,15 +172,13 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def to_temporary(one: Incident, found: Incidents, directory: str) -> str:
+def to_temporary(one: Incident, found: Incidents, directory: str = TEMPORARY) -> str:
     """The core decompressed into a new file that only we can read; the caller removes it."""
-    import tempfile
-
     with core.opened(one, found) as archive:
         fd, path = tempfile.mkstemp(prefix="coredump-", dir=directory)
         try:
             _copy(archive.stream(), fd, archive.core_size)
-        except (OSError, PycoredumpError):
+        except BaseException:
             os.unlink(path)
             raise
         finally:

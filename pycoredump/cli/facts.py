@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from pycoredump.cli import screen, times, words
-from pycoredump.cli.incident import BACKTRACE_ID, Incident, Presence, is_true
+from pycoredump.cli.incident import BACKTRACE_ID, Incident, Known, Presence, is_true
 from pycoredump.crash import RLIMIT_UNLIMITED
 
 LABEL = 14  # characters, as in coredumpctl
@@ -16,10 +16,17 @@ LINE_MAX = 200  # characters of one of these
 Line = tuple[str, str]  # label, text: not yet made harmless
 
 
-def lines(one: Incident, there: Presence, *, now: int, threads: tuple[int, ...] = ()) -> Iterator[Line]:
+# Their values have lines; in others a line feed is foul play.
+LINES = {"Message", "Explanation", "Modules", "Environment", "Script Trace", "Problems"}
+
+
+def lines(
+    one: Incident, there: Presence, *, now: int, threads: tuple[int, ...] = (), known: Known | None = None
+) -> Iterator[Line]:
     """The facts of a crash."""
     yield from _process(one)
     yield from _signal(one)
+    yield from _signature(one, known or Known(), now)
     yield from _origin(one, now)
     yield from _core(one, there, threads)
     yield from _build(one)
@@ -93,8 +100,17 @@ def _signal(one: Incident) -> Iterator[Line]:
     if explanation := one.get("COREDUMP_EXPLANATION"):
         # The message has all of it; its first line is the most telling.
         yield "Explanation", explanation.split("\n")[0] if explanation in one.get("MESSAGE") else explanation
-    if signature := one.get("COREDUMP_SIGNATURE"):
-        yield "Signature", signature
+
+
+def _signature(one: Incident, known: Known, now: int) -> Iterator[Line]:
+    signature = one.get("COREDUMP_SIGNATURE")
+    if not signature:
+        return
+    if known.crashes > 1:
+        since = f"{times.stamp(known.first)}, {times.ago(known.first, now=now)}"
+        yield "Signature", f"{signature} ({known.crashes} crashes like this, the first {since})"
+    else:
+        yield "Signature", f"{signature} (no other crash like this is known)" if known.crashes else signature
 
 
 def _origin(one: Incident, now: int) -> Iterator[Line]:
@@ -144,14 +160,16 @@ def _core(one: Incident, there: Presence, threads: tuple[int, ...]) -> Iterator[
 def _kept(one: Incident, whole: int, kept: int | None) -> str:
     content = one.get("COREDUMP_CONTENT")
     parts = [screen.size(whole)]
-    if kept is not None or not one.file:
-        parts.append(f"{screen.size(kept)} kept" if kept else "nothing kept")
-    if content in ("budget", "stacks"):
-        parts.append(f"by Content={content}")
+    if kept == whole:
+        parts.append("kept whole")
+    elif kept is not None or not one.file:
+        by = f" by Content={content}" if content in ("budget", "stacks") else ""
+        parts.append(f"{screen.size(kept)} kept{by}" if kept else "nothing kept")
     dropped = one.get("COREDUMP_DROPPED").split("\n") if one.get("COREDUMP_DROPPED") else []
     if dropped:
-        parts.append(f"{screen.size(sum(map(_length, dropped)))} in {len(dropped)} stretches left out")
-    if is_true(one.get("COREDUMP_TRUNCATED")):
+        # The rest of the difference was never touched: the kernel would have written zeros.
+        parts.append(f"{screen.size(sum(map(_length, dropped)))} of used memory left out")
+    elif is_true(one.get("COREDUMP_TRUNCATED")):
         parts.append("truncated")
     return ", ".join(parts)
 
@@ -215,5 +233,5 @@ def _some(values: list[str]) -> str:
 
 def text(label: str, value: str) -> str:
     """One fact as coredumpctl lays it out, made harmless."""
-    body = screen.shown(value, lines=True).replace("\n", "\n" + " " * (LABEL + 2))
+    body = screen.shown(value, lines=label in LINES).replace("\n", "\n" + " " * (LABEL + 2))
     return f"{label:>{LABEL}}: {body}"

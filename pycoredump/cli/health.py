@@ -162,7 +162,7 @@ def others(tree: Tree) -> Iterator[Item]:
         )
         return
     if not claims:
-        yield Item(name="others", state=OK, found="nobody else claims core_pattern")
+        yield Item(name="others", state=OK, found="no other service takes core_pattern")
 
 
 def libraries() -> Iterator[Item]:

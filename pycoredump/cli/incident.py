@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from pycoredump.cli import times
 from pycoredump.crash import SIGNALS
+from pycoredump.record import Record
 
 BACKTRACE_ID = "1f4e0a44a88649939aaea34fc6da8c95"  # SD_MESSAGE_BACKTRACE: of programs that log their own end
 
@@ -98,6 +99,16 @@ def _other_signal(number: int) -> str:
         return f"SIG{number}"
 
 
+class Known(Record):
+    """How often crashes with one signature happened, and when first (microseconds)."""
+
+    crashes: int = 0
+    first: int = 0
+
+    def as_json(self) -> dict[str, int] | None:
+        return {"Crashes": self.crashes, "First": self.first} if self.crashes else None
+
+
 class Presence:
     """What is there of a core: the word that coredumpctl uses, and the bytes on the disk (None: no file)."""
 
@@ -124,11 +135,16 @@ def presence(incident: Incident, *, root: str = "") -> Presence:
 
     place = path if incident.archived else f"{root}{path}"
     word, size = _file_state(place)
-    if word == "present" and is_true(incident.get("COREDUMP_TRUNCATED")):
-        word = "truncated"
-    elif word == "present" and incident.get("COREDUMP_CONTENT") in ("budget", "stacks"):
-        word = "reduced"
+    if word == "present":
+        word = _wholeness(incident)
     return Presence(word, size, place)
+
+
+def _wholeness(incident: Incident) -> str:
+    # Whatever is left out counts as truncated for coredumpctl(1); left out on purpose is another thing.
+    if incident.get("COREDUMP_CONTENT") in ("budget", "stacks"):
+        return "reduced"
+    return "truncated" if is_true(incident.get("COREDUMP_TRUNCATED")) else "present"
 
 
 def _file_state(path: str) -> tuple[str, int | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from pycoredump.cli.archives import Archives, Unlistable, single
 from pycoredump.cli.entries import Entries, NoJournal, Reader, open_reader, restrict
-from pycoredump.cli.incident import Incident
+from pycoredump.cli.incident import Incident, Known
 from pycoredump.cli.matches import Matches
 from pycoredump.cli.times import SECOND
 from pycoredump.record import Record
@@ -18,6 +18,7 @@ BRIEF = (
     "COREDUMP_PID", "COREDUMP_UID", "COREDUMP_GID", "COREDUMP_SIGNAL", "COREDUMP_TIMESTAMP", "COREDUMP_COMM",
     "COREDUMP_EXE", "COREDUMP_FILENAME",
 )  # fmt: skip
+HISTORY_MAX = 1000  # archives whose metadata are read for it
 
 
 class Place(Record):
@@ -111,6 +112,27 @@ class Incidents:
             if len(found) >= count:
                 break
         return found
+
+    def history(self, signature: str) -> Known:
+        """The crashes with a signature: those of the journal, or of the archives where it has none."""
+        if not signature or self.matches.archives:
+            return Known()
+        same = Matches(terms=(("COREDUMP_SIGNATURE", signature),))
+        crashes, first = 0, 0
+        for time in self._times_of_entries(same) if self.entries else ():
+            crashes, first = crashes + 1, min(first or time, time)
+        if not crashes and self.archives is not None:
+            archives = Archives(self.place.cores, same)
+            archives.found = archives.found[-HISTORY_MAX:]
+            for one in archives.forward():
+                crashes, first = crashes + 1, min(first or one.time, one.time)
+        return Known(crashes=crashes, first=first)
+
+    def _times_of_entries(self, same: Matches) -> Iterator[int]:
+        reader = open_reader(self.place)
+        restrict(reader, same)
+        while reader._next():
+            yield reader._get_realtime()
 
     def _named(self) -> Iterator[Incident]:
         for path in self.matches.archives:

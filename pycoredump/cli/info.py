@@ -34,6 +34,7 @@ def run(command: options.Command) -> int:
                 print(line)
     if not count:
         raise search.NothingFound
+    search.note_unfinished(command, found)
     return 0
 
 
@@ -41,7 +42,8 @@ def text(one: Incident, found: Incidents, style: Style) -> Iterator[str]:
     """The lines of one crash."""
     there = presence(one, root=found.place.root)
     threads = core.thread_ids(one, found)
-    for label, value in facts.lines(one, there, now=search.now(), threads=threads):
+    known = found.history(one.get("COREDUMP_SIGNATURE"))
+    for label, value in facts.lines(one, there, now=search.now(), threads=threads, known=known):
         line = facts.text(label, value)
         if label in ("Signal", "Title"):
             line = style.paint(line, screen.BOLD)
@@ -62,14 +64,11 @@ def _all(one: Incident) -> Iterator[str]:
 
 
 def _json(command: options.Command, incidents: Iterable[Incident], found: Incidents) -> int:
-    import json
-
     rows = [as_json(one, found) for one in incidents]
     if not rows:
         raise search.NothingFound
-    indent = "\t" if command.get("json") == "pretty" else None
     for one in rows:
-        print(json.dumps(one, indent=indent))
+        print(screen.json_text(one, command.get("json")))
     return 0
 
 
@@ -90,5 +89,6 @@ def as_json(one: Incident, found: Incidents) -> dict[str, object]:
         "State": there.word,
         "DiskSize": there.size,
         "Threads": list(core.thread_ids(one, found)),
+        "Known": found.history(one.get("COREDUMP_SIGNATURE")).as_json(),
         "Fields": {name: one.get(name) for name in one.names()},
     }

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from pycoredump.cli import options, screen, search, times
 from pycoredump.cli.incident import Incident, presence
-from pycoredump.cli.incidents import in_progress
 from pycoredump.cli.screen import Style
 from pycoredump.cli.table import Table
 
@@ -41,14 +40,11 @@ def run(command: options.Command) -> int:
         raise search.NothingFound
 
     style = Style(colour=screen.wants_colour(tty=sys.stdout.isatty()))
+    width = screen.columns()  # behind the pager, standard output is no terminal
     with screen.paged(wanted=not command.has("no-pager")):
-        for line in table.lines(style, legend=not command.has("no-legend"), width=screen.columns()):
+        for line in table.lines(style, legend=not command.has("no-legend"), width=width):
             print(line)
-    running = in_progress() if not command.has("quiet") and not found.place.root else 0
-    if running:
-        print(
-            f"-- Notice: {running} crashes are being processed, output may be incomplete.", file=sys.stderr
-        )
+    search.note_unfinished(command, found)
     return 0
 
 
@@ -79,12 +75,10 @@ def _fields(command: options.Command, incidents: Iterable[Incident]) -> int:
 
 
 def _json(command: options.Command, incidents: Iterable[Incident], root: str) -> int:
-    import json
-
     rows = [row(one, root) for one in incidents]
     if not rows:
         raise search.NothingFound
-    print(json.dumps(rows, indent="\t" if command.get("json") == "pretty" else None))
+    print(screen.json_text(rows, command.get("json")))
     return 0
 
 

@@ -10,6 +10,7 @@ from pycoredump.errors import ArgumentError
 from pycoredump.record import Record
 
 FIELD = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")  # systemd.journal-fields(7)
+ARCHIVE = re.compile(r"\.zst$|(^|/)core-[^/]*-\d+-\d+-\d+$")  # how an archive is called
 MAGICS = (b"\x28\xb5\x2f\xfd", b"\x7fELF")
 ET_CORE = 4
 
@@ -48,9 +49,10 @@ def parse(words: list[str], *, since: int | None = None, until: int | None = Non
 
 
 def _term(word: str) -> tuple[str, str]:
+    if word.startswith(("./", "../")) or ARCHIVE.search(word):
+        # No program is called so; what is there and can be read was taken for an archive before.
+        raise ArgumentError(f"No archive {word!r}", hint="Or it cannot be read; try as root.")
     if word.startswith("/"):
-        if word.endswith(".zst"):
-            raise ArgumentError(f"No archive {word!r}", hint="Or it cannot be read; try as root.")
         return "COREDUMP_EXE", os.path.normpath(word)
     name, equals, value = word.partition("=")
     if equals:

@@ -65,6 +65,7 @@ OPTIONS = (
     Option(name="output", short="o", value="FILE", verbs=("dump", "stats"), text="Write there"),
     Option(name="range", value="START-END", verbs=("dump",), text="Only these addresses of memory, as raw bytes"),
     Option(name="thread", value="TID", verbs=("dump",), text="Only this thread's stack, as raw bytes"),
+    Option(name="budget", value="SIZE", verbs=("dump",), text="A smaller core: about SIZE of memory, stacks first"),
     Option(name="file", value="GLOB", verbs=SHOWN, text="Use these journal files"),
     Option(name="directory", short="D", value="DIR", verbs=SHOWN, text="Use the journal files in a directory"),
     Option(name="root", value="DIR", verbs=(*SHOWN, "vacuum"), text="Work on the system in this tree"),
@@ -135,11 +136,13 @@ def _check(command: Command) -> None:
             raise ArgumentError(
                 f"{flag} is not an option of {command.verb}", hint=f"It is for {', '.join(option.verbs)}."
             )
-    for name in ("field", "output", "thread", "range"):
+    for name in ("field", "output", "thread", "range", "budget"):
         if len(command.options.get(name, [])) > 1:
             raise ArgumentError(f"--{name} may be given once only")
     if command.has("directory") + command.has("root") + command.has("file") > 1:
         raise ArgumentError("--root, --directory and --file exclude each other")
+    if command.has("range") + command.has("thread") + command.has("budget") > 1:
+        raise ArgumentError("--range, --thread and --budget exclude each other")
     if command.get("json", "off") not in ("short", "pretty", "off"):
         raise ArgumentError(f"--json={command.get('json')!r} is unknown", hint="Write short, pretty or off.")
 

@@ -27,7 +27,7 @@ def need_right(directory: str) -> None:
 def remove(command: options.Command, directory: str, names: list[str]) -> int:
     """Ask where more than one is meant, and remove. How many were removed. ArgumentError if nobody can be asked."""
     sizes = {name: _size(f"{directory}/{name}") for name in names}
-    what = f"{len(names)} archive{'s' * (len(names) != 1)} ({screen.size(sum(sizes.values()))})"
+    what = f"{screen.counted(len(names), 'archive')} ({screen.size(sum(sizes.values()))})"
     if command.has("dry-run"):
         for name in names:
             print(f"{directory}/{screen.shown(name)} {screen.size(sizes[name])}")

@@ -46,6 +46,18 @@ def size(value: int) -> str:
     return f"{value}B"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 crash, 2 crashes."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('sh') else 's'}"
+
+
+def json_text(value: object, form: str) -> str:
+    """As --json=pretty or short asks for it."""
+    import json
+
+    return json.dumps(value, indent="\t") if form == "pretty" else json.dumps(value, separators=(",", ":"))
+
+
 class Style:
     """Colours, or nothing where they are not wanted."""
 

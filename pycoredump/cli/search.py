@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pycoredump import config
 from pycoredump.cli import matches, options, screen, times
 from pycoredump.cli.incident import Incident
-from pycoredump.cli.incidents import Incidents, Place
+from pycoredump.cli.incidents import Incidents, Place, in_progress
 from pycoredump.errors import PycoredumpError
 
 
@@ -39,8 +40,11 @@ def place(command: options.Command) -> Place:
 
 
 def root_of(command: options.Command) -> str:
-    """--root= without a slash at its end; "" for the running system."""
-    return command.get("root").rstrip("/")
+    """--root= without a slash at its end; "" for the running system. PycoredumpError if it is no directory."""
+    root = command.get("root")
+    if root and not os.path.isdir(root):
+        raise PycoredumpError(f"There is no directory {root}")
+    return root.rstrip("/")
 
 
 def configuration(command: options.Command) -> config.Config:
@@ -66,6 +70,14 @@ def incidents(command: options.Command) -> Incidents:
     return found
 
 
+def note_unfinished(command: options.Command, found: Incidents) -> None:
+    """Say that some crashes are being processed: the newest may not be shown yet."""
+    running = 0 if command.has("quiet") or found.place.root else in_progress()
+    if running:
+        crashes = f"{screen.counted(running, 'crash')} {'is' if running == 1 else 'are'}"
+        print(f"-- Notice: {crashes} being processed, output may be incomplete.", file=sys.stderr)
+
+
 def newest(command: options.Command) -> tuple[Incident, Incidents]:
     """The newest crash that is meant; says so if there are further ones. NothingFound."""
     found = incidents(command)
@@ -74,6 +86,7 @@ def newest(command: options.Command) -> tuple[Incident, Incidents]:
         raise NothingFound
     if len(two) > 1 and command.arguments and not command.has("quiet"):
         print("More than one entry matches, taking the newest.", file=sys.stderr)
+    note_unfinished(command, found)
     return two[0], found
 
 

@@ -52,10 +52,8 @@ def run(command: options.Command) -> int:
     if not command.has("keep"):
         _tidy(outcomes, found.place.cores)
     if command.get("json", "off") != "off":
-        import json
-
         rows = [{name: getattr(one, name) for name in Outcome._fields} for one in outcomes]
-        print(json.dumps(rows, indent="\t" if command.get("json") == "pretty" else None))
+        print(screen.json_text(rows, command.get("json")))
     else:
         _print(command, outcomes)
     return 1 if any(one.state == FAILED for one in outcomes) else 0

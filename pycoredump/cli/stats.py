@@ -13,7 +13,7 @@ from pycoredump.cli.table import Table
 from pycoredump.cli.tally import Tally
 
 ROWS = 10
-BAR = 24  # characters
+BAR = 12  # characters
 
 
 def run(command: options.Command) -> int:
@@ -27,10 +27,8 @@ def run(command: options.Command) -> int:
     if not counted.times:
         raise search.NothingFound
     if command.get("json", "off") != "off":
-        import json
-
-        indent = "\t" if command.get("json") == "pretty" else None
-        _write(command.get("output"), json.dumps(tally.as_json(counted, **there), indent=indent) + "\n")
+        text_of_all = screen.json_text(tally.as_json(counted, **there), command.get("json"))
+        _write(command.get("output"), f"{text_of_all}\n")
         return 0
 
     style = Style(colour=screen.wants_colour(tty=sys.stdout.isatty()) and not command.has("output"))
@@ -38,7 +36,7 @@ def run(command: options.Command) -> int:
         counted,
         style,
         rows=options.count(command) or ROWS,
-        width=screen.columns(),
+        width=0 if command.has("output") else screen.columns(),
         legend=not command.has("no-legend"),
         **there,
     )
@@ -86,9 +84,9 @@ def text(
 ) -> Iterator[str]:
     """The tables and the histogram."""
     block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
-    kept = f"; {archives} archives use {screen.size(stored)}" if archives else ""
+    kept = f"; {screen.counted(archives, 'archive')}, {screen.size(stored)}" if archives else ""
     yield (
-        f"{len(counted.times)} crashes of {len(counted.by['program'])} programs, "
+        f"{screen.counted(len(counted.times), 'crash')} of {screen.counted(len(counted.by['program']), 'program')}, "
         f"{times.short(min(counted.times))} to {times.short(max(counted.times))}{kept}"
     )
     for kind in Tally.KINDS:
@@ -123,5 +121,5 @@ def _over_time(counted: Tally, style: Style, block: str) -> Iterator[str]:
     )
     wide = len(str(most))
     for start, count in bins:
-        bar = style.paint(tally.bar(count, most, width=2 * BAR, block=block), screen.RED)
+        bar = style.paint(tally.bar(count, most, width=4 * BAR, block=block), screen.RED)
         yield f"{tally.bin_label(start, step)} {count:>{wide}} {bar}".rstrip()

@@ -23,10 +23,8 @@ def run(command: options.Command) -> int:
         raise ArgumentError("status takes no matches")
     items = list(look(command))
     if command.get("json", "off") != "off":
-        import json
-
         rows = [{name: getattr(one, name) for name in Item._fields} for one in items]
-        print(json.dumps(rows, indent="\t" if command.get("json") == "pretty" else None))
+        print(screen.json_text(rows, command.get("json")))
     else:
         style = Style(colour=screen.wants_colour(tty=sys.stdout.isatty()))
         for line in text(items, style):

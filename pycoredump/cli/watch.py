@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -89,9 +88,8 @@ def _new_archives(directory: str) -> Iterator[Incident | None]:
 
 def _tell(command: options.Command, one: Incident, found: Incidents) -> None:
     if command.get("json", "off") != "off":
-        print(
-            json.dumps(listing.row(one, found.place.root) | {"comm": one.get("COREDUMP_COMM")}), flush=True
-        )
+        facts_of_it = listing.row(one, found.place.root) | {"comm": one.get("COREDUMP_COMM")}
+        print(screen.json_text(facts_of_it, "short"), flush=True)
         return
     print(screen.shown(line(one, found)), flush=True)
 

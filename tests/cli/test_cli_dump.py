@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import pty
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from cli_system import PROGRAM, SP, STACK, System, clean_environment, contents, core, fields
@@ -21,9 +25,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> System:
     made.archive(fields(1, time=T + 1))
     made.archive(fields(2, time=T + 2), plain=True)
     made.archive(fields(3, time=T + 3), stored=core(zeros=ZEROS))
+    made.archive(fields(4, time=T - 20), stored=core(32 << 8))
+    made.archive(fields(5, time=T - 10, exe="/usr/bin/true", modules=f"{'0' * 40} /usr/bin/true"))
     exe = made.root / "usr/bin/prog"
     exe.parent.mkdir(parents=True)
     exe.write_text("")
+    shutil.copy("/usr/bin/true", exe.parent)
     return made
 
 
@@ -106,6 +113,24 @@ def test_a_part_that_is_not_there_is_told_before_the_first_byte(
     assert message in done.stderr
 
 
+def test_a_smaller_core_has_the_stacks(system: System, tmp_path: pathlib.Path) -> None:
+    small = system.run("dump", "4", "--budget=16K").stdout
+    assert small[:4] == b"\x7fELF"
+    assert len(small) < 64 << 10
+    path = tmp_path / "small"
+    path.write_bytes(small)
+    stack = contents(0x4000, seed=7)
+    thread = system.run("dump", os.fspath(path), "--thread", "4711", root=False).stdout
+    assert thread == stack[SP - STACK - 128 :]
+    lost = system.run("dump", os.fspath(path), "--range=0x10000+4096", root=False)
+    assert b"is not in the core" in lost.stderr
+
+
+def test_parts_exclude_each_other(system: System) -> None:
+    done = system.run("dump", "1", "--budget=1M", "--thread=4711")
+    assert b"--range, --thread and --budget exclude each other" in done.stderr
+
+
 def test_a_file_that_cannot_be_written_whole_is_removed(system: System, tmp_path: pathlib.Path) -> None:
     target = tmp_path / "core"
     command = f'ulimit -f 16; exec {sys.executable} -c "$P" --root {system.root} dump 1 -q -o {target}'
@@ -144,6 +169,64 @@ def test_the_debugger_gets_executable_and_core(system: System, tmp_path: pathlib
     assert words[:4] == ["-batch", "a b", f"{system.root}/usr/bin/prog", "-c"]
     assert out.read_bytes() == core()
     assert not os.path.exists((tmp_path / "seen.name").read_text().strip())
+
+
+def temporary_core(child: subprocess.Popen[bytes]) -> str:
+    """The file into which the core is just being decompressed."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for fd in pathlib.Path(f"/proc/{child.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if (name := os.readlink(fd)).startswith("/var/tmp/coredump-"):
+                    return name
+    raise AssertionError("no temporary core appeared")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_no_temporary_core_outlives_an_interrupt(system: System, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "--root", system.root, "debug", "4", "-q", "--debugger=/bin/true"],
+        stderr=subprocess.PIPE, env=clean_environment(),
+    ) as child:  # fmt: skip
+        name = temporary_core(child)
+        child.send_signal(number)
+        assert child.stderr is not None
+        assert b"Traceback" not in child.stderr.read()
+    assert child.returncode == 128 + number
+    assert not os.path.exists(name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_debugger_ends_with_us(system: System, tmp_path: pathlib.Path, number: signal.Signals) -> None:
+    debugger = fake(tmp_path, f'echo "$3" >{tmp_path}/name; echo $$; exec sleep 60')
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "--root", system.root, "debug", "1", "-q", f"--debugger={debugger}"],
+        stdout=subprocess.PIPE, env=clean_environment(),
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        pid = int(child.stdout.readline())
+        child.send_signal(number)
+    assert not os.path.exists((tmp_path / "name").read_text().strip())
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_an_interrupt_is_the_debuggers(system: System, tmp_path: pathlib.Path) -> None:
+    debugger = fake(tmp_path, "trap 'exit 7' INT; echo ready; sleep 60 & wait; exit 1")
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "--root", system.root, "debug", "1", "-q", f"--debugger={debugger}"],
+        stdout=subprocess.PIPE, env=clean_environment(), start_new_session=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        child.stdout.readline()
+        os.killpg(child.pid, signal.SIGINT)
+    assert child.returncode == 7
+
+
+def test_a_program_that_was_replaced_since_is_told(system: System, tmp_path: pathlib.Path) -> None:
+    known = system.run("debug", "5", "-q", "--debugger=/bin/true")
+    assert b"was replaced since the crash" in known.stderr
+    unknown = system.run("debug", "1", "-q", "--debugger=/bin/true")
+    assert unknown.stderr == b""
 
 
 def test_a_plain_core_is_opened_where_it_is(system: System, tmp_path: pathlib.Path) -> None:

@@ -162,7 +162,7 @@ def test_info_shows_what_was_kept_and_why(system: System) -> None:
     for line in (
         "Code: SEGV_MAPERR: nothing is mapped at the address",
         "Fault Address: 0x8",
-        "Core: 2.8M, 976.5K kept, by Content=budget, 8.0K in 2 stretches left out",
+        "Core: 2.8M, 976.5K kept by Content=budget, 8.0K of used memory left out",
         "Core Limit: unlimited",
         "Sent By: process 99 of user 0",
         "Threads: 2 (the crashing one first: 4711 4712)",
@@ -170,6 +170,57 @@ def test_info_shows_what_was_kept_and_why(system: System) -> None:
         "(reduced)",
     ):
         assert line in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"content": "stacks", "truncated": "1"}, "reduced"),
+        ({"content": "budget"}, "reduced"),
+        ({"truncated": "1"}, "truncated"),
+        ({}, "present"),
+    ],
+    ids=["stacks", "budget", "cut", "whole"],
+)
+def test_memory_left_out_on_purpose_is_not_truncation(
+    system: System, facts: dict[str, str], word: str
+) -> None:
+    system.crash(1, time=T, **facts)
+    system.commit()
+    for arguments in (("list",), ("list", "-r")):
+        (row,) = json.loads(system.run(*arguments, "--json=short").stdout)
+        assert row["corefile"] == word
+
+
+def test_info_tells_how_often_and_since_when_a_crash_is_known(system: System) -> None:
+    for pid, signature in ((1, "aa"), (2, "bb"), (3, "aa"), (4, "aa")):
+        system.crash(pid, time=T + 60 * pid, signature=signature)
+    once = "Signature: bb (no other crash like this is known)"
+    assert once in system.run("info", "2").stdout.decode()  # by the archives
+    system.commit()
+    assert once in system.run("info", "2").stdout.decode()
+    for pid in ("1", "4"):
+        text = system.run("info", pid).stdout.decode()
+        assert "Signature: aa (3 crashes like this, the first Mon 2026-11-23 02:14:21 UTC, " in text
+    shown = json.loads(system.run("info", "4", "--json=short").stdout)
+    assert shown["Known"] == {"Crashes": 3, "First": (T + 61) * SECOND}
+
+
+def test_a_line_feed_makes_a_new_line_only_where_lines_are_meant(system: System) -> None:
+    system.crash(1, time=T, exe="/x\n Signal: 9 (KILL)".replace("\\n", "\n"), environ="A=1\nB=2")
+    system.commit()
+    text = system.run("info").stdout.decode()
+    assert "Executable: /x\\n Signal: 9 (KILL)" in text
+    assert "Environment: A=1\n                B=2\n" in text
+
+
+@pytest.mark.parametrize(
+    "word", ["./core", "x.zst", "/var/core/core-a-1-2-3", "core-a-b-1-2-3", "/no/such.zst"]
+)
+def test_an_archive_that_is_not_there_is_told_as_one(system: System, word: str) -> None:
+    done = system.run("info", "-q", word)
+    assert done.returncode == 1
+    assert f"No archive {word!r}" in done.stderr.decode()
 
 
 def test_nothing_found_is_one_line_and_status_1(system: System) -> None:
@@ -233,7 +284,7 @@ def test_a_terminal_gets_colours_and_lines_that_fit(system: System) -> None:
 
 
 def test_a_terminal_gets_a_pager(system: System, tmp_path: pathlib.Path) -> None:
-    system.crash(1, time=T, entry=False)
+    system.crash(1, time=T, entry=False, exe="/a/very/long/path/to/the/program/that/does/not/fit/at/all")
     pager = tmp_path / "pager"
     pager.write_text('#!/bin/sh\necho "paged $LESS"; cat\n')
     pager.chmod(0o755)
@@ -247,6 +298,8 @@ def test_a_terminal_gets_a_pager(system: System, tmp_path: pathlib.Path) -> None
     )
     assert text.startswith("paged FRSXMK\r\n")
     assert "COREFILE" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert all(len(line) <= 66 for line in plain.split("\r\n"))  # less would chop the sizes off
 
 
 def test_times_of_json_are_microseconds(system: System) -> None:

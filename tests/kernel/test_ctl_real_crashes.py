@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import launchers
 import pytest
+import services
 from machine import Machine
 
 from pycoredump.cli import crashers
@@ -181,6 +182,49 @@ def test_real_crashes_look_the_same_through_coredumpctl(handler: Make) -> None:
         seen = [re.sub(r" \([^()]* ago\)$", "", line) for line in ours]
         rest = iter(seen)
         assert [line for line in without_age if line not in rest] == []
+
+
+HOSTILE = b"\x1b[31m ..\n\xff"
+
+
+@pytest.mark.skipif(shutil.which("coredumpctl") is None, reason="needs coredumpctl")
+def test_a_name_that_is_not_utf8_ends_no_list(handler: Make, tmp_path: pathlib.Path) -> None:
+    # coredumpctl ends its whole list at such a name, and hands escape sequences to the terminal.
+    one = handler()
+    program = os.fsencode(tmp_path) + b"/" + HOSTILE
+    shutil.copyfile(b"/bin/sleep", program)
+    os.chmod(program, 0o755)
+    child = subprocess.Popen([b"sleep", b"60"], executable=program, preexec_fn=_unlimited)
+    while os.readlink(f"/proc/{child.pid}/exe".encode()) != program:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGABRT)
+    assert child.wait() == -signal.SIGABRT
+    entry_of(one, child.pid)
+    for listed in (
+        subprocess.run(["coredumpctl", "list", str(child.pid)], capture_output=True, check=True),
+        tool(one, "list", str(child.pid)),
+        tool(one, "info", str(child.pid)),
+    ):
+        assert b"\\x1b[31m" in listed.stdout
+        assert not {b"\x1b", b"\xff"} & {listed.stdout[i : i + 1] for i in range(len(listed.stdout))}
+
+
+@pytest.mark.skipif(not os.path.isdir("/var/log/journal"), reason="needs a place for a persistent journal")
+def test_a_user_lists_own_crashes_where_the_journal_is_split(handler: Make) -> None:
+    """As on a host: journald keeps users' entries in files of their own, which they may read."""
+    one = handler()
+    with services.persistent_journald():
+        own, foreign, roots = crash(USER), crash(OTHER), crash(0)
+        for pid in (own, foreign, roots):
+            entry_of(one, pid)
+        listed = tool(one, "list", "--json=short", user=USER)
+        assert [row["pid"] for row in json.loads(listed.stdout)] == [own]
+        assert b"There may be more" in listed.stderr
+        assert {own, foreign, roots} <= {
+            row["pid"] for row in json.loads(tool(one, "list", "--json=short").stdout)
+        }
+        assert tool(one, "dump", "-q", str(own), user=USER).stdout[:4] == b"\x7fELF"
+        assert tool(one, "info", "-q", str(foreign), user=USER).returncode == 1
 
 
 def test_watch_shows_a_real_crash(handler: Make) -> None:
