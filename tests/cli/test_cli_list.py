@@ -173,19 +173,19 @@ def test_info_shows_what_was_kept_and_why(system: System) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "word"),
+    ("content", "truncated", "word"),
     [
-        ({"content": "stacks", "truncated": "1"}, "reduced"),
-        ({"content": "budget"}, "reduced"),
-        ({"truncated": "1"}, "truncated"),
-        ({}, "present"),
+        ("stacks", "1", "reduced"),
+        ("budget", "", "reduced"),
+        ("", "1", "truncated"),
+        ("", "", "present"),
     ],
     ids=["stacks", "budget", "cut", "whole"],
 )
 def test_memory_left_out_on_purpose_is_not_truncation(
-    system: System, facts: dict[str, str], word: str
+    system: System, content: str, truncated: str, word: str
 ) -> None:
-    system.crash(1, time=T, **facts)
+    system.crash(1, time=T, content=content, truncated=truncated)
     system.commit()
     for arguments in (("list",), ("list", "-r")):
         (row,) = json.loads(system.run(*arguments, "--json=short").stdout)
@@ -199,8 +199,8 @@ def test_info_tells_how_often_and_since_when_a_crash_is_known(system: System) ->
     assert once in system.run("info", "2").stdout.decode()  # by the archives
     system.commit()
     assert once in system.run("info", "2").stdout.decode()
-    for pid in ("1", "4"):
-        text = system.run("info", pid).stdout.decode()
+    for word in ("1", "4"):
+        text = system.run("info", word).stdout.decode()
         assert "Signature: aa (3 crashes like this, the first Mon 2026-11-23 02:14:21 UTC, " in text
     shown = json.loads(system.run("info", "4", "--json=short").stdout)
     assert shown["Known"] == {"Crashes": 3, "First": (T + 61) * SECOND}
