@@ -162,7 +162,7 @@ class Transaction:
     def clean(self, paths: list[str]) -> None:
         """Remove what a power cut has left beside the files."""
         for path in paths:
-            beside = _beside(self.tree.real(self.tree.resolve(path)))
+            beside = _beside(self.tree.real(path))
             if os.path.lexists(beside):
                 self.disk.unlink(beside)
 

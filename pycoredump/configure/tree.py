@@ -41,8 +41,11 @@ class Tree:
         return other
 
     def real(self, path: str) -> str:
-        """The host's path. The last component may be a link: resolve() first where it is to be followed."""
-        return os.path.join(self.root, path.lstrip("/"))
+        """The host's path, every link followed inside the root: the only way out of the tree to the disk."""
+        return self._at(self.resolve(path))
+
+    def _at(self, where: str) -> str:
+        return os.path.join(self.root, where.lstrip("/"))
 
     def resolve(self, path: str) -> str:
         """The path with every link followed inside the root; what does not exist is kept as it is."""
@@ -71,7 +74,7 @@ class Tree:
 
     def _link(self, path: str) -> str | None:
         try:
-            return os.readlink(self.real(path))
+            return os.readlink(self._at(path))
         except OSError:
             return None
 
@@ -91,7 +94,7 @@ class Tree:
 
         try:
             # O_NONBLOCK: a FIFO in the place of the file would otherwise be waited for.
-            fd = os.open(self.real(where), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            fd = os.open(self._at(where), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except OSError as e:
             if e.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -113,7 +116,7 @@ class Tree:
         """The names of a directory, planned ones included, sorted as bytes; [] if there is none."""
         where = self.resolve(directory)
         try:
-            found = set(os.listdir(self.real(where)))
+            found = set(os.listdir(self._at(where)))
         except OSError:
             found = set()
         for path, text in self._planned.items():
@@ -121,13 +124,28 @@ class Tree:
                 (found.discard if text is None else found.add)(os.path.basename(path))
         return sorted(found, key=os.fsencode)
 
+    def files(self, directory: str, suffix: str = "") -> list[str]:
+        """The names of those that can be read: a directory, a FIFO or a dangling link named x.conf is nobody's file."""
+        names = [
+            name for name in self.names(directory) if name.endswith(suffix) and not name.startswith(".")
+        ]
+        return [name for name in names if self.is_file(f"{directory}/{name}")]
+
+    def is_file(self, path: str) -> bool:
+        """Whether there is such a file, planned ones included; /dev/null masks one and so counts as one."""
+        where = self.resolve(path)
+        if where in self._planned:
+            return self._planned[where] is not None
+
+        return where == "/dev/null" or os.path.isfile(self._at(where))
+
     def is_directory(self, path: str) -> bool:
         """Whether the path is a directory, links followed inside the root."""
-        return os.path.isdir(self.real(self.resolve(path)))
+        return os.path.isdir(self.real(path))
 
     def is_executable(self, path: str) -> bool:
         """Whether the path is a file that can be run, links followed inside the root."""
-        real = self.real(self.resolve(path))
+        real = self.real(path)
         return os.path.isfile(real) and os.access(real, os.X_OK)
 
     def planned(self) -> list[tuple[str, str]]:

@@ -3,8 +3,12 @@ from __future__ import annotations
 import os
 import pathlib
 
+import distributions
 import pytest
+from distributions import Quick
 
+from pycoredump.configure import change
+from pycoredump.configure.request import Request
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
 
@@ -61,3 +65,40 @@ def test_a_plan_is_read_back_and_leaves_the_disk_alone(tmp_path: pathlib.Path) -
 def test_a_masked_file_is_empty(tmp_path: pathlib.Path) -> None:
     (tmp_path / "masked").symlink_to("/dev/null")
     assert Tree(os.fspath(tmp_path)).read("/masked") == ""
+
+
+@pytest.mark.parametrize(
+    "link", ["var", "var/lib", "var/core", "etc/security", "etc/pam.d", "etc/sysctl.d", "etc"]
+)
+def test_an_image_with_absolute_links_is_changed_inside_alone(tmp_path: pathlib.Path, link: str) -> None:
+    outside = tmp_path / "srv"
+    (outside / "lib").mkdir(parents=True)
+    (outside / "lib/x").write_text("of the host")
+    root = distributions.lay(tmp_path / "root", distributions.NO_PAM)
+    inside = root / os.fspath(outside).lstrip("/")
+    inside.parent.mkdir(parents=True)
+    (root / link).mkdir(parents=True, exist_ok=True)
+    (root / link).rename(inside)
+    (root / link).symlink_to(outside)
+    before = distributions.snapshot(tmp_path)
+    for mode in ("file", "pipe"):
+        change.apply(os.fspath(root), Request(mode=mode), None, disk=Quick())
+        changed = distributions.snapshot(tmp_path)
+        assert all(changed[name] == before[name] for name in before if name.startswith("srv"))
+        assert not [name for name in changed.keys() - before.keys() if name.startswith("srv")]
+    change.revert(os.fspath(root), None, disk=Quick())
+    assert distributions.snapshot(tmp_path) == before
+
+
+def test_what_is_no_file_in_a_directory_of_snippets_is_nobodys_file(tmp_path: pathlib.Path) -> None:
+    directory = tmp_path / "d"
+    (directory / "old.conf").mkdir(parents=True)
+    os.mkfifo(directory / "fifo.conf")
+    (directory / "dangling.conf").symlink_to("nowhere")
+    (directory / "masked.conf").symlink_to("/dev/null")
+    (directory / ".hidden.conf").touch()
+    (directory / "b.conf").touch()
+    (directory / "a.txt").touch()
+    tree = Tree(os.fspath(tmp_path))
+    tree.write("/d/planned.conf", "x")
+    assert tree.files("/d", ".conf") == ["b.conf", "masked.conf", "planned.conf"]
