@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 
+from pycoredump.configure.number import natural
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
 from pycoredump.record import Record
@@ -27,7 +28,7 @@ def subject(tree: Tree, domain: str) -> Account:
         return Account()
 
     if domain.startswith("@"):
-        gid = _groups(tree).get(domain[1:])
+        gid = _gid(tree, domain[1:])
         if gid is None:
             raise ConfigError(f"No group {domain[1:]!r} exists", hint=_where(tree, "group"))
 
@@ -54,10 +55,10 @@ def user(tree: Tree, name: str) -> Account | None:
             members = [g for g in _rows(tree, "/etc/group", 4) if name in g[3].split(",") or g[2] == row[3]]
             return Account(
                 name=name,
-                uid=int(row[2]),
-                gid=int(row[3]),
+                uid=natural(row[2]),
+                gid=natural(row[3]),
                 groups=frozenset(group[0] for group in members),
-                gids=frozenset(int(group[2]) for group in members),
+                gids=frozenset(gid for group in members if (gid := natural(group[2])) is not None),
             )
     return None
 
@@ -69,19 +70,32 @@ def _host_user(name: str) -> Account | None:
         return None
 
     gids = os.getgrouplist(name, entry.pw_gid)
-    names = {group.gr_name for group in grp.getgrall() if group.gr_gid in gids}
     return Account(
-        name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=frozenset(names), gids=frozenset(gids)
+        name=name,
+        uid=entry.pw_uid,
+        gid=entry.pw_gid,
+        groups=frozenset(found for found in map(_group_name, gids) if found is not None),
+        gids=frozenset(gids),
     )
 
 
-def _groups(tree: Tree) -> dict[str, int]:
-    if tree.root == "/":
-        return {group.gr_name: group.gr_gid for group in grp.getgrall()}
+def _group_name(gid: int) -> str | None:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
 
-    return {row[0]: int(row[2]) for row in _rows(tree, "/etc/group", 4)}
+
+def _gid(tree: Tree, name: str) -> int | None:
+    if tree.root != "/":
+        return next((natural(row[2]) for row in _rows(tree, "/etc/group", 4) if row[0] == name), None)
+
+    try:
+        return grp.getgrnam(name).gr_gid  # asked by name: a directory service need not list its groups
+    except KeyError:
+        return None
 
 
 def _rows(tree: Tree, path: str, fields: int) -> list[list[str]]:
     rows = [line.split(":") for line in (tree.read(path) or "").split("\n")]
-    return [row for row in rows if len(row) == fields and row[2].isdecimal()]
+    return [row for row in rows if len(row) == fields and natural(row[2]) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 from pycoredump.configure import lines, sysctl
@@ -15,8 +16,9 @@ MODE = 0o1777
 CLOSED = 0o711  # as the handler wants it: only root writes, users reach the cores that an ACL opens to them
 # Sorts before the shipped snippet, which makes the directory root's own: the first line for a path wins.
 TMPFILES = "/etc/tmpfiles.d/00-pycoredump-file-mode.conf"
-BODY = ["# Crashed processes write their cores here themselves; the sticky bit keeps them apart.",
-        f"d {PATH} {MODE:04o} root root -"]  # fmt: skip
+LINE = f"d {PATH} {MODE:04o} root root -"
+BODY = ["# Crashed processes write their cores here themselves; the sticky bit keeps them apart.", LINE]
+OURS = re.compile(re.escape(LINE))
 
 
 def mode(tree: Tree) -> int | None:
@@ -41,7 +43,8 @@ def plan(tree: Tree, wanted: str) -> int | None:
         return None
 
     if tree.is_directory("/usr/lib/tmpfiles.d"):
-        tree.write(TMPFILES, lines.whole(BODY))
+        theirs = tree.read(TMPFILES)
+        tree.write(TMPFILES, lines.whole(BODY) if theirs is None else lines.insert(theirs, 0, [LINE]))
     return None if mode(tree) == MODE else MODE
 
 

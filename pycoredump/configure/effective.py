@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 
 from pycoredump.configure import sshd
+from pycoredump.configure.number import natural
 from pycoredump.configure.request import UNLIMITED
 from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
@@ -91,7 +92,7 @@ def judge(tree: Tree, text: str) -> Verdict:
         return Verdict(good=None, complaint="there is no sshd")
 
     try:
-        with tempfile.NamedTemporaryFile(dir=tree.real(tree.resolve(place)), prefix="pycoredump-") as file:
+        with tempfile.NamedTemporaryFile(dir=tree.real(place), prefix="pycoredump-") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
             inside = f"{place}/{os.path.basename(file.name)}"
@@ -149,7 +150,7 @@ def core_limits(text: str) -> tuple[int, int] | None:
     if found is None:
         return None
 
-    soft, hard = (UNLIMITED if word == "unlimited" else int(word) for word in found.groups())
+    soft, hard = (UNLIMITED if word == "unlimited" else natural(word) or 0 for word in found.groups())
     return soft, hard
 
 

@@ -7,10 +7,12 @@ sorts last is written only where a later file would win over it, or where there 
 from __future__ import annotations
 
 import functools
+import os
 import re
 
 from pycoredump.configure import lines
 from pycoredump.configure.accounts import Account
+from pycoredump.configure.number import natural
 from pycoredump.configure.request import UNLIMITED, Request, kilobytes
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
@@ -19,12 +21,13 @@ from pycoredump.record import Record
 MAIN = "/etc/security/limits.conf"
 VENDOR_MAIN = "/usr/etc/security/limits.conf"  # openSUSE: read only where MAIN is missing
 DROP_INS = "/etc/security/limits.d"
+VENDOR_DROP_INS = "/usr/etc/security/limits.d"  # since Linux-PAM 1.6, where it knows a vendor's directory
 OURS = re.compile(r"\S+ (soft|hard) core (\d+|unlimited)")
 OWN_NAME = "60-pycoredump.conf"
 
 # Precedence of the domains, the first wins (LIMITS_DEF_* in pam_limits.c).
 USER, GROUP, DEFAULT, NONE = range(4)
-VALUE = re.compile(r"\d+|-1|-|unlimited|infinity")
+VALUE = re.compile(r"[0-9]+|-1|-|unlimited|infinity")
 
 
 class Rule(Record):
@@ -90,8 +93,11 @@ def files(tree: Tree, conf: str = "") -> list[str]:
         return [conf]
 
     main = [path for path in (MAIN, VENDOR_MAIN) if tree.read(path) is not None][:1]
-    names = [name for name in tree.names(DROP_INS) if name.endswith(".conf") and not name.startswith(".")]
-    return main + [f"{DROP_INS}/{name}" for name in names]
+    places: dict[str, str] = {}
+    for directory in (DROP_INS, VENDOR_DROP_INS):  # the first that has a name masks it in the other
+        for name in tree.files(directory, ".conf"):
+            places.setdefault(name, f"{directory}/{name}")
+    return main + [places[name] for name in sorted(places, key=os.fsencode)]
 
 
 def rules(tree: Tree, conf: str = "") -> list[Rule]:
@@ -130,11 +136,8 @@ def resolve(found: list[Rule], account: Account, *, root_by_name_only: bool) -> 
 
 
 def _bytes(value: str) -> int:
-    if not value.isdecimal():
-        return UNLIMITED
-
-    size = int(value) * 1024
-    return UNLIMITED if size >= UNLIMITED else size
+    kilobytes = natural(value)
+    return UNLIMITED if kilobytes is None else min(kilobytes * 1024, UNLIMITED)
 
 
 def _rank(rule: Rule, account: Account, root_by_name_only: bool) -> int | None:
@@ -169,18 +172,16 @@ def _in_group(name: str, account: Account) -> bool:
         return name in account.groups
 
     if name.startswith(":"):
-        return name[1:].isdecimal() and int(name[1:]) in account.gids
+        return natural(name[1:]) in account.gids
 
     return account.gid is not None and _in_range(name, account.gid)
 
 
 def _in_range(text: str, number: int) -> bool:
     low, _, high = text.partition(":")
-    if not (low or "0").isdecimal() or not (high or "0").isdecimal() or not (low or high):
-        return False
-
     # ":N" is exactly N, "N:" is N and above.
-    return (int(low) if low else int(high)) <= number <= (int(high) if high else UNLIMITED)
+    least, most = natural(low or high), natural(high) if high else UNLIMITED
+    return least is not None and most is not None and least <= number <= most
 
 
 def debian_rules(tree: Tree) -> bool:

@@ -37,21 +37,13 @@ def plan(tree: Tree, request: Request, *, conf: str = "", inherited_hard: int | 
             tree.write(main, limits.edit(text, added))
             return
 
-    tree.write(f"{limits.DROP_INS}/{_last_name(tree)}", lines.whole(added))
+    others = [path.rpartition("/")[2] for path in limits.files(tree) if path.startswith(limits.DROP_INS)]
+    tree.write(f"{limits.DROP_INS}/{lines.last_name(limits.OWN_NAME, others)}", lines.whole(added))
 
 
 def _served(tree: Tree, domain: str, request: Request, conf: str) -> bool:
     found = resolve(tree, domain, conf)
     return found.off is not None or not limits.needed(found, domain, request, None)
-
-
-def _last_name(tree: Tree) -> str:
-    """A name of ours that sorts after every other drop-in."""
-    name = limits.OWN_NAME
-    others = [other for other in tree.names(limits.DROP_INS) if other.endswith(".conf")]
-    while others and max(others) >= name:
-        name = f"z{name}" if name.startswith("z") else "zz-pycoredump.conf"
-    return name
 
 
 def inspect(tree: Tree, request: Request, confs: list[str]) -> list[Item]:

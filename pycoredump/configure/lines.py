@@ -6,6 +6,8 @@ format edited here (PAM, limits.conf, sshd_config, sysctl.conf) takes a line tha
 
 from __future__ import annotations
 
+import collections
+import os
 import re
 
 MARK = '# pycoredump-configure added the next line; "pycoredump-configure revert" removes both.'
@@ -70,15 +72,38 @@ def whole(body: list[str]) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """Whether this file is ours as a whole."""
-    return text.startswith(HEADER)
+    """Whether this file is ours as a whole: who takes our first line out has taken it over."""
+    return any(line.rstrip("\r\n") == HEADER for line in split(text))
 
 
-def remove_whole(text: str, written: str) -> str | None:
-    """What others have put into the file `written` by us; None: nothing, so the file goes."""
-    if not written:
-        return None if is_whole(text) else text
+def remove_whole(text: str, written: str, ours: re.Pattern[str]) -> str | None:
+    """What others have put into a file of ours; None: nothing, so the file goes.
 
-    ours = set(written.split("\n"))
-    rest = [line for line in split(text) if line.rstrip("\r\n") not in ours]
-    return "".join(rest) or None
+    `written` is what we wrote; where that is not known, it is each line that `ours` matches, once.
+    """
+    found = [line.rstrip("\r\n") for line in split(text)]
+    known = (
+        written.split("\n")
+        if written
+        else {line for line in found if line == HEADER or ours.fullmatch(line)}
+    )
+    left = collections.Counter(line for line in known if line)
+    foreign = []
+    for line, bare in zip(split(text), found, strict=True):
+        left[bare] -= 1
+        foreign.append((line, left[bare] < 0))
+    if not any(theirs and line.strip() for line, theirs in foreign):
+        return None
+
+    # A section stays: what others have put below it belongs to it.
+    return "".join(line for line, theirs in foreign if theirs or line.startswith("["))
+
+
+def last_name(usual: str, others: list[str]) -> str:
+    """A name of ours, the usual one if it may, that sorts as bytes after all others and is none of them."""
+    last = max(others, key=os.fsencode, default="")
+    for name in (usual, "zz-pycoredump.conf"):
+        if os.fsencode(last) < os.fsencode(name):
+            return name
+
+    return f"{last.removesuffix('.conf')}~pycoredump.conf"

@@ -14,6 +14,7 @@ from pycoredump import VERSION
 from pycoredump.configure import change, report
 from pycoredump.configure.disk import Disk
 from pycoredump.configure.kernel import Kernel
+from pycoredump.configure.number import natural
 from pycoredump.configure.request import CORE_LIMIT, UNLIMITED, Request
 from pycoredump.configure.tree import Change
 from pycoredump.errors import ArgumentError, PycoredumpError
@@ -35,12 +36,13 @@ def core_limit(text: str) -> int:
     if text == "unlimited":
         return UNLIMITED
 
-    if not (text.isascii() and text.isdecimal()) or not PAGE <= int(text) < LIMIT_MAX:
+    kilobytes = natural(text)
+    if kilobytes is None or not PAGE <= kilobytes < LIMIT_MAX:
         raise ArgumentError(
             f"--core-limit {text!r} is not a limit", hint=f"a number of KB from {PAGE} on, or unlimited"
         )
 
-    return int(text) * 1024
+    return kilobytes * 1024
 
 
 def domain(text: str) -> str:

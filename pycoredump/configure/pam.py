@@ -10,6 +10,7 @@ import functools
 import re
 
 from pycoredump.configure import lines
+from pycoredump.configure.number import natural
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
 from pycoredump.record import Record
@@ -118,7 +119,7 @@ def _bad_control(control: str) -> str:
 
     for pair in control[1:-1].split():
         value, _, action = pair.partition("=")
-        if not value or not (action in ACTIONS or action.isdecimal()):
+        if not value or not (action in ACTIONS or natural(action) is not None):
             return f"{pair!r} in {control!r} is not a control value"
     return ""
 

@@ -6,12 +6,14 @@ import re
 
 from pycoredump.configure import lines, pam
 from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.number import natural
 from pycoredump.configure.pam import Line, Module
 from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
 
 LINE = "session required pam_limits.so"
 OURS = re.compile(re.escape(LINE))
+INCLUDE = re.compile(r"(auth|account|password|session) include /\S+")  # of a file of ours, the vendor's
 COMMENTED = re.compile(r"\s*#\s*session\s+required\s+pam_limits\.so\b")
 MODULES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # and one level below: multiarch
 
@@ -63,8 +65,8 @@ def _ways(stack: list[Module], index: int) -> set[int]:
             ways.add(index + 1)
         elif action == "done":
             ways.add(_level_end(stack, index))
-        elif action.isdecimal():
-            landing = jump(stack, index, int(action))
+        elif (count := natural(action)) is not None:
+            landing = jump(stack, index, count)
             if landing is not None:
                 ways.add(landing)
     return ways
@@ -171,7 +173,7 @@ def _jumps(stack: list[Module]) -> list[tuple[tuple[str, ...], list[tuple[str, .
     """Every jump with the lines it skips: adding ours must not change what a jump is over."""
     found = []
     for index, module in enumerate(stack):
-        for count in (int(action) for action in module.actions if action.isdecimal()):
+        for count in (count for action in module.actions if (count := natural(action)) is not None):
             landing = jump(stack, index, count)
             skipped = stack[index + 1 : landing] if landing is not None else []
             found.append((module.line.words, [other.line.words for other in skipped]))

@@ -75,7 +75,7 @@ def load(tree: Tree) -> Changed:
         changed.made = [str(path) for path in data["made"]]
         changed.modes = {str(p): None if mode is None else int(mode) for p, mode in data["modes"].items()}
         changed.sysctl = {str(key): (str(pair[0]), str(pair[1])) for key, pair in data["sysctl"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
         raise ConfigError(
             f"{tree.real(PATH)} is not our record: {e}",
             hint="move it away: revert then still finds every marked line, but not the kernel's old values",

@@ -8,6 +8,7 @@ at the end: below a Match block UsePAM makes sshd refuse to start.
 from __future__ import annotations
 
 import fnmatch
+import os
 import posixpath
 import re
 
@@ -88,14 +89,23 @@ def directives(
 
 
 def _included(tree: Tree, patterns: tuple[str, ...]) -> list[str]:
-    paths = []
-    for pattern in patterns:
-        whole = posixpath.join("/etc/ssh", pattern)
-        directory, name = posixpath.split(whole)
-        hidden = name.startswith(".")
-        names = [n for n in tree.names(directory) if n.startswith(".") == hidden]
-        paths += [f"{directory}/{n}" for n in names if fnmatch.fnmatchcase(n, name)]
-    return paths
+    return [path for pattern in patterns for path in _glob(tree, posixpath.join("/etc/ssh", pattern))]
+
+
+def _glob(tree: Tree, pattern: str) -> list[str]:
+    """The files that match, sorted as glob(3) does; sshd reads a directory as an empty file."""
+    found = [""]
+    for part in pattern.strip("/").split("/"):
+        found = [f"{base}/{name}" for base in found for name in _matching(tree, base or "/", part)]
+    return sorted((path for path in found if tree.is_file(path)), key=os.fsencode)
+
+
+def _matching(tree: Tree, directory: str, part: str) -> list[str]:
+    if not any(c in part for c in "*?["):
+        return [part]
+
+    names = [name for name in tree.names(directory) if part.startswith(".") or not name.startswith(".")]
+    return [name for name in names if fnmatch.fnmatchcase(name, part)]
 
 
 def use_pam(tree: Tree) -> Directive | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import os
 import re
 
 from pycoredump import crash
 from pycoredump.configure import lines
+from pycoredump.configure.number import natural
 from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
 
@@ -82,10 +84,9 @@ def files(tree: Tree) -> list[str]:
     """The files in the order they are applied; later ones win."""
     places: dict[str, str] = {}
     for directory in DIRECTORIES:
-        for name in tree.names(directory):
-            if name.endswith(".conf"):
-                places.setdefault(name, f"{directory}/{name}")
-    return [places[name] for name in sorted(places)]
+        for name in tree.files(directory, ".conf"):
+            places.setdefault(name, f"{directory}/{name}")
+    return [places[name] for name in sorted(places, key=os.fsencode)]
 
 
 def resolve(tree: Tree, key: str) -> list[Setting]:
@@ -136,7 +137,7 @@ def handler(pattern: str) -> str:
 def accepts(key: str, value: str, right: str) -> bool:
     """Whether a value will do: any core_pipe_limit above 0 keeps /proc/PID until the handler is done."""
     if key == CORE_PIPE_LIMIT:
-        return value.isdecimal() and int(value) > 0
+        return (natural(value) or 0) > 0
 
     return value.split() == right.split()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycoredump.configure import sysctl
+from pycoredump.configure import lines, sysctl
 from pycoredump.configure.item import OK, WRONG, Item
 from pycoredump.configure.sysctl import Setting
 from pycoredump.configure.tree import Tree
@@ -25,7 +25,9 @@ def plan(tree: Tree, mode: str) -> None:
 
     rest = losing(tree, wanted)
     if rest:
-        tree.write(f"{ETC}/{_last_name(tree)}", sysctl.own({key: wanted[key] for key in rest}))
+        others = [path.rpartition("/")[2] for path in sysctl.files(tree)]
+        name = lines.last_name("zz-pycoredump.conf", others)
+        tree.write(f"{ETC}/{name}", sysctl.own({key: wanted[key] for key in rest}))
 
 
 def losing(tree: Tree, wanted: dict[str, str]) -> dict[str, list[Setting]]:
@@ -40,14 +42,6 @@ def losing(tree: Tree, wanted: dict[str, str]) -> dict[str, list[Setting]]:
 
 def _is_conf(tree: Tree, path: str) -> bool:
     return tree.resolve(path) == tree.resolve(sysctl.CONF)
-
-
-def _last_name(tree: Tree) -> str:
-    names = [path.rpartition("/")[2] for path in sysctl.files(tree)]
-    name = "zz-pycoredump.conf"
-    while names and max(names) >= name:
-        name = f"z{name}"
-    return name
 
 
 def inspect(tree: Tree, mode: str, running: dict[str, str]) -> list[Item]:

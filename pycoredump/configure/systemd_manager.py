@@ -7,11 +7,15 @@ version 229). Debian and its derivatives take that back: unset is the kernel's d
 
 from __future__ import annotations
 
+import os
+
 from pycoredump.configure import limits, lines
 from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.number import natural
 from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
 
+PAGE = 4096  # bytes
 KEY = "DefaultLimitCORE"
 DIRECTORIES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 OWN = "/etc/systemd/system.conf.d/60-pycoredump.conf"
@@ -39,10 +43,9 @@ def files(tree: Tree) -> list[str]:
     mains = [f"{d}/system.conf" for d in DIRECTORIES if tree.read(f"{d}/system.conf") is not None]
     places: dict[str, str] = {}
     for directory in DIRECTORIES:
-        for name in tree.names(f"{directory}/system.conf.d"):
-            if name.endswith(".conf"):
-                places.setdefault(name, f"{directory}/system.conf.d/{name}")
-    return mains[:1] + [places[name] for name in sorted(places)]
+        for name in tree.files(f"{directory}/system.conf.d", ".conf"):
+            places.setdefault(name, f"{directory}/system.conf.d/{name}")
+    return mains[:1] + [places[name] for name in sorted(places, key=os.fsencode)]
 
 
 def resolve(tree: Tree) -> Setting | None:
@@ -78,7 +81,8 @@ def soft_limit(tree: Tree) -> str:
 def enough(soft: str) -> bool:
     """Whether services dump core. 0, or less than a page, is no core."""
     digits = soft.rstrip("KMGTPE")
-    return not digits.isdecimal() or (int(digits) > 0 and (digits != soft or int(digits) >= 4096))
+    size = natural(digits)
+    return size is None or (size > 0 and (digits != soft or size >= PAGE))
 
 
 def plan(tree: Tree) -> None:
@@ -86,11 +90,9 @@ def plan(tree: Tree) -> None:
     if not present(tree) or enough(soft_limit(tree)):
         return
 
-    name = OWN.rpartition("/")[2]
-    names = [path.rpartition("/")[2] for path in files(tree)[1:]]
-    while names and max(names) >= name:
-        name = f"z{name}" if name.startswith("z") else "zz-pycoredump.conf"
-    tree.write(f"{OWN.rpartition('/')[0]}/{name}", lines.whole(BODY))
+    directory, _, name = OWN.rpartition("/")
+    others = [path.rpartition("/")[2] for path in files(tree) if "/system.conf.d/" in path]
+    tree.write(f"{directory}/{lines.last_name(name, others)}", lines.whole(BODY))
 
 
 def inspect(tree: Tree, running: str = "") -> Item:

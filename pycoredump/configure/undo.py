@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pycoredump.configure import directory, limits, lines, pam_plan, sshd, sysctl
+from pycoredump.configure import directory, limits, lines, pam_plan, sshd, sysctl, systemd_manager
 from pycoredump.configure.record import Changed
 from pycoredump.configure.tree import Tree
 
@@ -24,7 +24,20 @@ FILES = (limits.MAIN, sshd.MAINS[0], sysctl.CONF, directory.TMPFILES)
 
 # A mark may stand above any of our lines; which file it is in does not matter.
 OURS = re.compile(
-    "|".join(pattern.pattern for pattern in (pam_plan.OURS, sshd.OURS, limits.OURS, sysctl.OURS))
+    "|".join(
+        pattern.pattern for pattern in (pam_plan.OURS, sshd.OURS, limits.OURS, sysctl.OURS, directory.OURS)
+    )
+)
+# What our whole files are made of: for the day when the record is lost.
+BODIES = re.compile(
+    "|".join(
+        [
+            OURS.pattern,
+            pam_plan.INCLUDE.pattern,
+            *(re.escape(line) for line in (*directory.BODY, *systemd_manager.BODY)),
+            *(re.escape(f"# {reason}") for reason in sysctl.REASONS.values()),
+        ]
+    )
 )
 
 
@@ -35,13 +48,12 @@ def undo(tree: Tree, changed: Changed) -> None:
         if text is None:
             continue
 
-        written = changed.files.get(path, "")
-        if written or lines.is_whole(text):
-            tree.write(path, lines.remove_whole(text, written))
+        if lines.is_whole(text):
+            tree.write(path, lines.remove_whole(text, changed.files.get(path, ""), BODIES))
         elif lines.marked(text):
             tree.write(path, lines.remove(text, OURS))
 
 
 def _ours(tree: Tree) -> list[str]:
-    paths = [f"{place}/{name}" for place in PLACES for name in tree.names(place) if name[0] != "."]
+    paths = [f"{place}/{name}" for place in PLACES for name in tree.files(place)]
     return [path for path in paths if "pycoredump" in path or path.startswith("/etc/pam.d/")]

@@ -42,7 +42,18 @@ def sessions(cases: list[dict[str, str]]) -> list[list[int]]:
 def random_limits(source: random.Random) -> str:
     domains = ("root", "daemon", "*", "@root", "@daemon", "1:", ":0", "0:5", "@:1", "@0:3", "%", "nobody")
     kinds = ("soft", "hard", "-", "Hard")
-    values = ("0", "4", "77", "1048576", "unlimited", "-1", "infinity", "18014398509481984")
+    values = (
+        "0",
+        "4",
+        "77",
+        "1048576",
+        "unlimited",
+        "-1",
+        "infinity",
+        "18014398509481984",
+        "9" * 30,
+        "9" * 5000,
+    )
     rows = []
     for _ in range(source.randint(0, 7)):
         row = f"{source.choice(domains)} {source.choice(kinds)} core {source.choice(values)}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -44,8 +45,45 @@ def test_marks_are_found_whatever_the_line_end(end: str) -> None:
     assert lines.remove(text, re.compile("ours")) == ""
 
 
-def test_a_whole_file_goes_unless_others_have_put_something_into_it() -> None:
-    written = lines.whole(["[Manager]", "a=1"])
-    assert lines.remove_whole(written, written) is None
-    assert lines.remove_whole(written, "") is None
-    assert lines.remove_whole(written + "b=2\n", written) == "b=2\n"
+WRITTEN = lines.whole(["# why", "[Manager]", "a=1"])
+OURS = re.compile(r"# why|\[Manager\]|a=\d")
+
+
+@pytest.mark.parametrize("written", [WRITTEN, ""], ids=["recorded", "the record is lost"])
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (WRITTEN, None),
+        (WRITTEN.replace("\n", "\r\n"), None),
+        (WRITTEN + "\n\n", None),
+        (WRITTEN.replace("# why\n", ""), None),
+        ("# mine\n" + WRITTEN + "b=2\n", "# mine\n[Manager]\nb=2\n"),
+        (WRITTEN + "b=2", "[Manager]\nb=2"),
+        (WRITTEN + "a=1\n", "[Manager]\na=1\n"),
+        (WRITTEN.removeprefix(lines.HEADER), WRITTEN.removeprefix(lines.HEADER)),
+        ("[Manager]\na=1\n", "[Manager]\na=1\n"),
+    ],
+    ids=["as written", "CR LF", "blank lines", "a line gone", "lines around", "no last line end", "our line twice",
+         "taken over", "replaced"],
+)  # fmt: skip
+def test_a_whole_file_goes_unless_others_have_put_something_into_it(
+    text: str, left: str | None, written: str
+) -> None:
+    assert (lines.remove_whole(text, written, OURS) if lines.is_whole(text) else text) == left
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([], "60-us.conf"),
+        (["50-x.conf", "60-a.conf"], "60-us.conf"),
+        (["99-x.conf"], "zz-pycoredump.conf"),
+        (["60-us.conf"], "zz-pycoredump.conf"),
+        (["zzz.conf", "a.conf"], "zzz~pycoredump.conf"),
+        (["~x.conf"], "~x~pycoredump.conf"),
+        (["\udcff.conf", "é.conf"], "\udcff~pycoredump.conf"),
+    ],
+)
+def test_our_last_name_sorts_after_every_other(others: list[str], expected: str) -> None:
+    assert lines.last_name("60-us.conf", others) == expected
+    assert all(os.fsencode(expected) > os.fsencode(other) for other in others)

@@ -46,6 +46,26 @@ def test_the_first_value_decides(text: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("/etc/ssh/*.d/site.conf", ["/etc/ssh/a.d/site.conf", "/etc/ssh/b.d/site.conf"]),
+        ("?.d/[s]*.conf", ["/etc/ssh/a.d/site.conf", "/etc/ssh/b.d/site.conf"]),
+        ("a.d/*", ["/etc/ssh/a.d/other", "/etc/ssh/a.d/site.conf"]),
+        ("a.d/.*", ["/etc/ssh/a.d/.hidden"]),
+        ("a.d/nothing", []),
+    ],
+)
+def test_included_files_are_those_of_glob(tmp_path: pathlib.Path, pattern: str, expected: list[str]) -> None:
+    for name in ("a.d/site.conf", "a.d/other", "a.d/.hidden", "b.d/site.conf", "b.d/dir.conf/x"):
+        file = tmp_path / "etc/ssh" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("Port 22\n")
+    tree = Tree(os.fspath(tmp_path))
+    tree.write(MAIN, f"Include {pattern}\n")
+    assert [one.file for one in sshd.directives(tree, MAIN)[1:]] == expected
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("Port 22\nUsePAM maybe\n", "sshd_config:2: UsePAM is neither yes nor no"),

@@ -134,3 +134,52 @@ def test_a_lost_record_costs_revert_no_line(tmp_path: pathlib.Path) -> None:
     (root / "var/lib/pycoredump/configure.json").unlink()
     change.revert(os.fspath(root), None, disk=Quick())
     assert distributions.snapshot(root / "etc") == before
+
+
+def test_what_others_put_into_our_files_survives_another_apply_and_revert(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, distributions.HARDENED)
+    request = Request(mode="file", services=True)
+    apply(root, request)
+    ours = [
+        path
+        for path in sorted((root / "etc").rglob("*pycoredump*"))
+        if lines.is_whole(path.read_text()) and path.is_file()
+    ]
+    assert len(ours) >= 4
+    for path in ours:
+        path.write_text(f"# theirs\n{path.read_text()}# theirs too")
+    for other in (request, Request(), request):
+        assert apply(root, other)[1] in ([], ["core limit of services"])
+        for path in ours:
+            assert [line for line in path.read_text().splitlines() if "theirs" in line] == [
+                "# theirs",
+                "# theirs too",
+            ], path
+    change.revert(os.fspath(root), None, disk=Quick())
+    for path in ours:
+        rest = [line for line in path.read_text().splitlines() if not line.startswith("[")]
+        assert rest == ["# theirs", "# theirs too"]
+
+
+@pytest.mark.parametrize("name", ["pam.d/old", "pam.d/pycoredump.d", "limits.d/x.conf", "sysctl.d/99-x.conf",
+                                  "ssh/sshd_config.d/00-x.conf", "systemd/system.conf.d/x.conf"])  # fmt: skip
+def test_a_directory_among_the_snippets_is_in_nobodys_way(tmp_path: pathlib.Path, name: str) -> None:
+    root = distributions.lay(tmp_path, distributions.HARDENED)
+    (root / "etc" / name.replace("limits.d", "security/limits.d")).mkdir(parents=True)
+    before = distributions.snapshot(root)
+    assert apply(root, REQUESTS["pipe"])[1] == []
+    change.revert(os.fspath(root), None, disk=Quick())
+    assert distributions.snapshot(root) == before
+
+
+def test_a_file_that_sorts_after_every_letter_is_beaten_too(tmp_path: pathlib.Path) -> None:
+    late = {
+        "/etc/security/limits.d/~late.conf": "root - core 0\n",
+        "/etc/sysctl.d/~late.conf": "kernel.core_pattern=core\nfs.suid_dumpable=0\n",
+        "/etc/systemd/system.conf.d/\udcff.conf": "[Manager]\nDefaultLimitCORE=0\n",
+    }
+    root = distributions.lay(tmp_path, {**distributions.DEBIAN, **late})
+    before = distributions.snapshot(root)
+    assert apply(root, REQUESTS["pipe"])[1] == []
+    change.revert(os.fspath(root), None, disk=Quick())
+    assert distributions.snapshot(root) == before
