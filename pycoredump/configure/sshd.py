@@ -13,7 +13,7 @@ import posixpath
 import re
 
 from pycoredump.configure import lines
-from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.item import ABSENT, NOTHING, OK, WRONG, Item
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
 from pycoredump.record import Record
@@ -26,7 +26,7 @@ MAINS = (
 )  # the latter: openSUSE, where the former is missing
 DROP_IN = "/etc/ssh/sshd_config.d/00-pycoredump.conf"
 INCLUDES_MAX = 16  # SERVCONF_MAX_DEPTH (servconf.c)
-DIRECTIVE = re.compile(r'\s*([^\s="#]+)(?:\s*=\s*|\s+|$)(.*)', re.DOTALL)
+DIRECTIVE = re.compile(r'\s*(?:"([^"]*)"|([^\s="#]+))(?:\s*=\s*|\s+|$)(.*)', re.DOTALL)
 ARGUMENT = re.compile(r'"([^"]*)"|(#.*)|(\S+)')
 
 
@@ -58,9 +58,10 @@ def parse(text: str, file: str) -> list[Directive]:
         if match is None:
             continue
 
-        keyword = match[1].lower()
-        words = [a or c for a, b, c in ARGUMENT.findall(match[2]) if not b]
-        matched = matched or keyword == "match"
+        keyword = (match[1] or match[2] or "").lower()
+        words = [a or c for a, b, c in ARGUMENT.findall(match[3]) if not b]
+        if keyword == "match":
+            matched = [word.lower() for word in words] != ["all"]  # "Match all" is global again
         found.append(
             Directive(file=file, line=number, keyword=keyword, arguments=tuple(words), matched=matched)
         )
@@ -114,11 +115,10 @@ def use_pam(tree: Tree) -> Directive | None:
     if main is None:
         return None
 
-    for one in directives(tree, main):
-        if one.keyword == "usepam":
-            _check(one)
-            return one
-    return None
+    found = [one for one in directives(tree, main) if one.keyword == "usepam"]
+    for one in found:
+        _check(one)
+    return found[0] if found else None
 
 
 def _check(one: Directive) -> None:
@@ -149,10 +149,15 @@ def edit(text: str) -> str:
     return lines.insert(clean, len(lines.split(clean)), [LINE])
 
 
-def plan(tree: Tree) -> str:
-    """Add UsePAM to the tree if it is missing; says why not where it cannot be added."""
+def supported(settings: dict[str, str]) -> bool:
+    """Whether this sshd knows PAM: without it, as in Alpine's openssh-server, sshd -T has no such setting."""
+    return not settings or "usepam" in settings
+
+
+def plan(tree: Tree, settings: dict[str, str]) -> str:
+    """Add UsePAM to the tree if it is missing; says why not where it cannot be. `settings`: sshd -T's, {} if unknown."""
     main = main_file(tree)
-    if main is None or enabled(tree):
+    if main is None or enabled(tree) or not supported(settings):
         return ""
 
     trial = tree.copy()
@@ -178,19 +183,23 @@ def flattened(tree: Tree) -> str:
     return text if drop_in == on_disk or drop_in is None else f"{drop_in}{text}"
 
 
-def inspect(tree: Tree, effective: str, reason: str = "") -> Item:
-    """The item. `effective`: what sshd -T says, "" if it could not be asked."""
+def inspect(tree: Tree, settings: dict[str, str], reason: str = "") -> Item:
+    """The item. `settings`: what sshd -T says, {} if it could not be asked."""
     main = main_file(tree)
     if main is None:
         return Item(name="sshd uses PAM", state=ABSENT, found="no sshd_config", file=MAINS[0])
 
+    if not supported(settings):
+        return Item(name="sshd uses PAM", state=ABSENT, found="this sshd is built without PAM", file=main)
+
     found = use_pam(tree)
+    effective = settings.get("usepam", "")
     good = effective == "yes" if effective else enabled(tree)
     return Item(
         name="sshd uses PAM",
         state=OK if good else WRONG,
         wanted=LINE,
-        found=f"UsePAM {found.arguments[0]}" if found else "nothing",
+        found=f"UsePAM {found.arguments[0]}" if found else NOTHING,
         effective=effective and f"sshd -T: {effective}",
         file=found.file if found else main,
         line=found.line if found else 0,

@@ -38,6 +38,7 @@ def host(text: str, **drop_ins: str) -> Tree:
         ("", False),
         ("Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n", False),
         ("Include sshd_config.d/b*.conf\n", True),
+        ("Match User anna\nBanner none\nMatch ALL\nUsePAM yes\n", True),
         ("UsePAM yes\nInclude /etc/ssh/sshd_config.d/*.conf\n", True),
     ],
 )
@@ -70,13 +71,14 @@ def test_included_files_are_those_of_glob(tmp_path: pathlib.Path, pattern: str, 
     [
         ("Port 22\nUsePAM maybe\n", "sshd_config:2: UsePAM is neither yes nor no"),
         ("UsePAM\n", "sshd_config:1: UsePAM is neither"),
-        ("Match all\nUsePAM yes\n", "sshd_config:2: UsePAM inside a Match block"),
+        ("Match User a\nUsePAM yes\n", "sshd_config:2: UsePAM inside a Match block"),
+        ("Match all\nMatch User a\nUsePAM yes\n", "sshd_config:3: UsePAM inside a Match block"),
         ("Include /etc/ssh/sshd_config\n", "sshd_config:1: /etc/ssh/sshd_config includes itself"),
     ],
 )
 def test_bad_input_is_named_by_file_and_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        sshd.plan(host(text))
+        sshd.plan(host(text), {})
     assert message in str(caught.value)
 
 
@@ -99,7 +101,7 @@ def test_a_drop_in_is_preferred_where_it_wins(tmp_path: pathlib.Path) -> None:
     (tmp_path / "etc/ssh/sshd_config.d").mkdir(parents=True)
     (tmp_path / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\nUsePAM no\n")
     tree = Tree(os.fspath(tmp_path))
-    sshd.plan(tree)
+    sshd.plan(tree, {})
     assert [change.path for change in tree.changes()] == [sshd.DROP_IN]
     assert sshd.flattened(tree).endswith("UsePAM yes\nInclude /etc/ssh/sshd_config.d/*.conf\nUsePAM no\n")
 
@@ -109,7 +111,7 @@ def test_a_drop_in_that_would_lose_is_not_written(tmp_path: pathlib.Path) -> Non
     (tmp_path / "etc/ssh/sshd_config.d/00-first.conf").write_text("UsePAM no\n")
     (tmp_path / "etc/ssh/sshd_config").write_text("Include /etc/ssh/sshd_config.d/*.conf\n")
     tree = Tree(os.fspath(tmp_path))
-    sshd.plan(tree)
+    sshd.plan(tree, {})
     assert [change.path for change in tree.changes()] == [MAIN]
     assert sshd.enabled(tree)
 
@@ -139,13 +141,13 @@ def test_it_is_enabled_and_undo_restores_every_byte(text: str, drop_in: str) -> 
     planned = tree.read(MAIN) or ""
     assert sshd.enabled(tree)
     assert sshd.undo(planned) == text
-    sshd.plan(tree)
+    sshd.plan(tree, {})
     assert tree.read(MAIN) == planned
 
 
 def refusal(tree: Tree) -> str:
     try:
-        sshd.plan(tree)
+        sshd.plan(tree, {})
     except ConfigError as e:
         return str(e)
     return ""
