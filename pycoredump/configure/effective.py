@@ -24,6 +24,14 @@ CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 # Without -C sshd -T refuses a configuration with Match blocks (OpenSSH before 9).
 CONNECTION = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
 COMPLAINT = re.compile(r"^(?P<file>/\S+?):? line (?P<line>\d+): (?P<what>.*?)\.?$", re.MULTILINE)
+NO_NAMESPACE = 125  # exit status of the script below
+NAMESPACE = (
+    *("unshare", "--mount", "--propagation", "private", "sh", "-c"),
+    f'{{ mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir "$1/sshd" && cat >"$1/sshd/config"; }} || exit {NO_NAMESPACE}; '
+    'shift; exec "$@"',
+    "sh",
+)
+CONFIG = "/run/sshd/config"  # in that namespace
 CORE_ROW = re.compile(r"^Max core file size\s+(\S+)\s+(\S+)", re.MULTILINE)
 
 
@@ -42,16 +50,19 @@ class Ran(Record):
     err: str
 
 
-def run(tree: Tree, argv: list[str]) -> Ran | None:
-    """Run a program of the root; None if it cannot be run."""
+def run(tree: Tree, argv: list[str], *, around: tuple[str, ...] = (), text: bytes = b"") -> Ran | None:
+    """Run a program of the root, `text` on its standard input; None if it cannot be run.
+
+    `around`: a command of the host that starts it.
+    """
     command = argv if tree.root == "/" else ["/usr/sbin/chroot", tree.root, *argv]
     if tree.root != "/" and os.geteuid() != 0:
         return None
 
     try:
         done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
+            [*around, *command],
+            input=text,
             capture_output=True,
             timeout=TIMEOUT,
             env=CLEAN,
@@ -74,11 +85,29 @@ def _sshd(tree: Tree) -> str | None:
     return next((path for path in BINARIES if tree.is_executable(path)), None)
 
 
+def _ask_sshd(tree: Tree, argv: list[str], *, config: bytes = b"") -> Ran | None:
+    """Run sshd; again, in a mount namespace that has its /run/sshd, where that is what it misses.
+
+    Debian's sshd looks for it before it judges all of its configuration, but only its running service makes it.
+    `config` is in CONFIG then.
+    """
+    ran = run(tree, argv)
+    if ran is None or "Missing privilege separation directory: /run/sshd" not in ran.err:
+        return ran
+
+    if "-f" in argv:
+        argv = [*argv[: argv.index("-f")], "-f", CONFIG]
+    again = run(tree, argv, around=(*NAMESPACE, tree.real("/run")), text=config)
+    return (
+        ran if again is None or again.status == NO_NAMESPACE or again.err.startswith("unshare:") else again
+    )
+
+
 def sshd_settings(tree: Tree) -> dict[str, str]:
     """What sshd would run with (sshd -T), by lower-case keyword; {} if it cannot be asked."""
     program = _sshd(tree)
     for option in ("-T", "-G"):  # -G, since OpenSSH 9.3, needs no host keys
-        ran = run(tree, [program, option, "-C", CONNECTION]) if program else None
+        ran = _ask_sshd(tree, [program, option, "-C", CONNECTION]) if program else None
         if ran is not None and ran.status == 0:
             return dict(line.split(" ", 1) for line in ran.out.splitlines() if " " in line)
     return {}
@@ -93,10 +122,11 @@ def judge(tree: Tree, text: str) -> Verdict:
 
     try:
         with tempfile.NamedTemporaryFile(dir=tree.real(place), prefix="pycoredump-") as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
+            data = text.encode("utf-8", "surrogateescape")
+            file.write(data)
             file.flush()
             inside = f"{place}/{os.path.basename(file.name)}"
-            ran = run(tree, [program, "-t", "-f", inside])
+            ran = _ask_sshd(tree, [program, "-t", "-f", inside], config=data)
     except OSError as e:
         return Verdict(good=None, complaint=str(e.strerror))
     if ran is None:
@@ -109,7 +139,7 @@ def judge(tree: Tree, text: str) -> Verdict:
     if found is None:  # no host keys, no /run/sshd: not about the text
         return Verdict(good=None, complaint=ran.err.strip().replace("\n", "; "))
 
-    name = sshd.main_file(tree) or "" if found["file"] == inside else found["file"]
+    name = sshd.main_file(tree) or "" if found["file"] in (inside, CONFIG) else found["file"]
     return Verdict(good=False, complaint=f"{name}:{found['line']}: sshd refuses it: {found['what']}")
 
 
@@ -120,7 +150,8 @@ def reload_sshd(settings: dict[str, str], *, proc: str = "/proc") -> str:
         with open(path, encoding="ascii") as file:
             pid = int(file.read())
         name = os.path.basename(os.readlink(f"{proc}/{pid}/exe")).removesuffix(" (deleted)")
-        if name != "sshd":
+        # A chroot's PidFile may carry the number of a process of the host.
+        if name != "sshd" or not os.path.samefile(f"{proc}/{pid}/root", "/"):
             raise ValueError(name)
 
         os.kill(pid, signal.SIGHUP)

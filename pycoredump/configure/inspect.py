@@ -8,12 +8,13 @@ from pycoredump.configure import (
     limits_plan,
     pam,
     pam_plan,
+    profile,
     rivals,
     sshd,
     sysctl_plan,
     systemd_manager,
 )
-from pycoredump.configure.item import NOTE, OK, WRONG, Item
+from pycoredump.configure.item import ABSENT, NOTE, OK, WRONG, Item
 from pycoredump.configure.kernel import Kernel
 from pycoredump.configure.request import Request, kilobytes
 from pycoredump.configure.tree import Tree
@@ -51,22 +52,37 @@ def confs(tree: Tree, services: list[str]) -> list[str]:
     return sorted(named) or [""]
 
 
+def has_limits(tree: Tree, services: list[str]) -> bool:
+    """Whether there is a pam_limits to read limits files, in its usual place or named by a PAM stack."""
+    return pam_plan.has_module(tree) or any(
+        pam_plan.reach(pam.session(tree, name)).module is not None for name in services
+    )
+
+
 def items(tree: Tree, request: Request, host: Host, reasons: dict[str, str]) -> list[Item]:
     """All items. `reasons`: why the plan could not help, by PAM service and for sshd_config."""
     services = [host.service(), LOGIN_SERVICE]
     found = [
         pam_plan.inspect(tree, services[0], "sshd", reasons.get(services[0], "")),
         pam_plan.inspect(tree, LOGIN_SERVICE, "login", reasons.get(LOGIN_SERVICE, "")),
-        sshd.inspect(tree, host.sshd.get("usepam", ""), reasons.get("sshd_config", "")),
-        *limits_plan.inspect(tree, request, confs(tree, services)),
+        sshd.inspect(tree, host.sshd, reasons.get("sshd_config", "")),
     ]
+    if has_limits(tree, services):
+        found += limits_plan.inspect(tree, request, confs(tree, services))
+    else:
+        found.append(
+            Item(
+                name="core limit", state=ABSENT, found="pam_limits is not installed: no limits file is read"
+            )
+        )
     if request.mode == "pipe":
         found.append(directory.inspect_handler(tree))
     else:
         found.append(directory.inspect(tree))
     found += sysctl_plan.inspect(tree, request.mode, host.sysctl)
-    found.append(systemd_manager.inspect(tree, host.services))
-    return found + rivals.inspect(tree, live=host.live)
+    found.append(systemd_manager.inspect(tree, host.services, requested=request.services))
+    found += rivals.inspect(tree, live=host.live)
+    return found + profile.inspect(tree, request.core_limit)
 
 
 def logins(tree: Tree, request: Request) -> list[Item]:
@@ -77,10 +93,12 @@ def logins(tree: Tree, request: Request) -> list[Item]:
             Item(name="login session", state=NOTE, found=f"PAM service {service} does not pass pam_limits")
         ]
 
-    return [_login(name, request) for name in request.domains if name != "*" and not name.startswith("@")]
+    return [
+        _login(tree, name, request) for name in request.domains if name != "*" and not name.startswith("@")
+    ]
 
 
-def _login(user: str, request: Request) -> Item:
+def _login(tree: Tree, user: str, request: Request) -> Item:
     name = f"login session of {user}"
     limit = effective.login(user, profile=True)
     if limit is None:
@@ -95,10 +113,16 @@ def _login(user: str, request: Request) -> Item:
         wanted=kilobytes(request.core_limit),
         found=f"su - {user}",
         effective=f"ulimit -c: {kilobytes(limit)}",
-        hint="PAM sets it, a profile lowers it: look for ulimit in /etc/profile"
-        if spoilt and not good
-        else "",
+        hint=_spoilt_by(tree, request) if spoilt and not good else "",
     )
+
+
+def _spoilt_by(tree: Tree, request: Request) -> str:
+    found = profile.lowerings(tree, request.core_limit // 1024)
+    if not found:
+        return "PAM sets it, a shell profile lowers it: look for ulimit in it"
+
+    return f"PAM sets it, {found[0].place()} lowers it: remove {found[0].text!r}"
 
 
 def failed(predicted: list[Item], now: list[Item]) -> list[Item]:

@@ -7,6 +7,7 @@ from pycoredump.record import Record
 OK = "ok"
 WRONG = "wrong"
 ABSENT = "absent"  # the host has no such program: nothing to set
+NOTHING = "nothing"  # what is found where no file says anything
 NOTE = "note"  # to know, but it does not decide whether core dumps work
 
 

@@ -33,7 +33,9 @@ class Kernel:
             with open(self._path(key), "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(f"{value}\n")
         except OSError as e:
-            raise PycoredumpError(f"Cannot set {key}={value}: {e.strerror}", hint="root may") from e
+            raise PycoredumpError(
+                f"Cannot set {key}={value}: {e.strerror}", hint="root of the host may, a container's may not"
+            ) from e
 
         now = self.read(key)
         if now != value:

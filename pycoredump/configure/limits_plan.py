@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycoredump.configure import accounts, limits, lines
-from pycoredump.configure.item import OK, WRONG, Item
+from pycoredump.configure.item import NOTHING, OK, WRONG, Item
 from pycoredump.configure.limits import Resolution
 from pycoredump.configure.request import Request, kilobytes
 from pycoredump.configure.tree import Tree
@@ -61,7 +61,7 @@ def _item(tree: Tree, request: Request, domain: str, conf: str) -> Item:
         name=f"core limit of {domain}" + (f" ({conf})" if conf else ""),
         state=OK if good else WRONG,
         wanted=f"{domain} soft core {size}",
-        found=cause.text() if cause else "nothing",
+        found=cause.text() if cause else NOTHING,
         effective="inherited" if effective is None else kilobytes(effective),
         file=cause.file if cause else conf or limits.MAIN,
         line=cause.line if cause else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -75,8 +76,6 @@ def parser() -> Parser:
             verb.add_argument("--dry-run", action="store_true", help="print the diff, change nothing")
         if name != "revert":
             _add_settings(verb)
-        if name == "apply":
-            verb.add_argument("--services", action="store_true", help="also set systemd's DefaultLimitCORE")
     return top
 
 
@@ -91,6 +90,7 @@ def _add_settings(verb: argparse.ArgumentParser) -> None:
         default=str(CORE_LIMIT // 1024),
         help="or unlimited (1048576)",
     )
+    verb.add_argument("--services", action="store_true", help="also systemd's DefaultLimitCORE")
 
 
 def request(options: argparse.Namespace) -> Request:
@@ -100,7 +100,7 @@ def request(options: argparse.Namespace) -> Request:
         mode=options.mode,
         domains=tuple(named),
         core_limit=core_limit(options.core_limit),
-        services=getattr(options, "services", False),
+        services=options.services,
     )
 
 
@@ -122,6 +122,7 @@ def apply(options: argparse.Namespace, kernel: Kernel | None) -> int:
         _print_plan(options, plan.changes, plan.kernel)
         return HOLDS
 
+    _need_root(kernel)
     done, found = change.apply(options.root, wanted, kernel, disk=Disk())
     if options.json:
         print(report.as_json(found, done=done))
@@ -132,6 +133,13 @@ def apply(options: argparse.Namespace, kernel: Kernel | None) -> int:
     return HOLDS if all(item.holds() for item in found) else OPEN
 
 
+def _need_root(kernel: Kernel | None) -> None:
+    if kernel is not None and os.geteuid() != 0:
+        raise PycoredumpError(
+            "Only root can change this host", hint="sudo, or --dry-run to see what would be"
+        )
+
+
 def revert(options: argparse.Namespace, kernel: Kernel | None) -> int:
     """Take everything back."""
     if options.dry_run:
@@ -140,6 +148,7 @@ def revert(options: argparse.Namespace, kernel: Kernel | None) -> int:
         _print_plan(options, plan.changes, back)
         return HOLDS
 
+    _need_root(kernel)
     done = change.revert(options.root, kernel, disk=Disk())
     print(json.dumps({"done": done}, indent=1) if options.json else "\n".join(done or ["nothing to revert"]))
     return HOLDS
@@ -152,8 +161,30 @@ def _print_plan(
     if options.json:
         files = [one.path for one in changes]
         print(json.dumps({"files": files, "running": pending, "diff": "\n".join(text)}, indent=1))
+    elif sys.stdout.isatty():
+        print(*("\t".join(report.shown(part) for part in line.split("\t")) for line in text), sep="\n")
     elif text:
-        print("\n".join(text).encode("utf-8", "backslashreplace").decode())
+        sys.stdout.flush()
+        sys.stdout.buffer.write("".join(f"{line}\n" for line in text).encode("utf-8", "surrogateescape"))
+
+
+def _prepare_output() -> None:
+    """Whatever the locale and whoever has closed standard output: a message is no reason to fail."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: else a file of the host would get it
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let the interpreter not try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -162,6 +193,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program; the exit status: 0 every item holds, 1 some does not, 2 nothing could be done."""
+    _prepare_output()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
@@ -179,9 +211,11 @@ def main(argv: list[str] | None = None) -> int:
         message = f"{e} ({e.hint})" if e.hint else str(e)
         print(f"pycoredump-configure: {report.shown(message)}", file=sys.stderr)
     except BrokenPipeError:  # as by "| head": everything was done before it was printed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     except OSError as e:
-        print(f"pycoredump-configure: {report.shown(f'{e.filename}: {e.strerror}')}", file=sys.stderr)
+        where = report.shown(os.fsdecode(e.filename)) if e.filename else "standard output"
+        print(f"pycoredump-configure: {where}: {e.strerror}", file=sys.stderr)
+        _drop_output()
     except KeyboardInterrupt:
         print("pycoredump-configure: interrupted; what was begun was taken back", file=sys.stderr)
     return FAILED

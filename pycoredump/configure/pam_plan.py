@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pycoredump.configure import lines, pam
-from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.item import ABSENT, NOTHING, OK, WRONG, Item
 from pycoredump.configure.number import natural
 from pycoredump.configure.pam import Line, Module
 from pycoredump.configure.tree import Tree
@@ -209,7 +209,7 @@ def inspect(tree: Tree, service: str, program: str, reason: str = "") -> Item:
         name=name,
         state=OK if found.always else WRONG,
         wanted=LINE,
-        found=" ".join(line.words) if line else "nothing",
+        found=" ".join(line.words) if line else NOTHING,
         effective=effective,
         file=line.file if line else file,
         line=line.start + 1 if line else 0,

@@ -95,7 +95,8 @@ def _edit(tree: Tree, request: Request, host: Host) -> dict[str, str]:
 
     reasons = logins(tree, host)
     hard = effective.inherited()[1] if host.live else None
-    for conf in inspect.confs(tree, [host.service(), inspect.LOGIN_SERVICE]):
+    services = [host.service(), inspect.LOGIN_SERVICE]
+    for conf in inspect.confs(tree, services) if inspect.has_limits(tree, services) else []:
         limits_plan.plan(tree, request, conf=conf, inherited_hard=hard)
     sysctl_plan.plan(tree, request.mode)
     if request.services:
@@ -106,7 +107,7 @@ def _edit(tree: Tree, request: Request, host: Host) -> dict[str, str]:
 def logins(tree: Tree, host: Host) -> dict[str, str]:
     """Plan what makes logins pass pam_limits; why not, by PAM service and for sshd_config, where it cannot be."""
     reasons = {name: pam_plan.plan(tree, name) for name in (host.service(), inspect.LOGIN_SERVICE)}
-    return reasons | {"sshd_config": sshd.plan(tree)}
+    return reasons | {"sshd_config": sshd.plan(tree, host.sshd)}
 
 
 def check_sshd(tree: Tree) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
@@ -59,12 +61,28 @@ class Changed:
         raise TypeError("a record changes while a plan is made")
 
 
+def _check_owner(tree: Tree) -> None:
+    """What it names is undone by root: nobody else may have written it."""
+    try:
+        status = os.stat(tree.real(PATH))
+    except FileNotFoundError:
+        return  # only planned
+
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"{tree.real(PATH)} can be written by others than root",
+            hint="look at it, then chown root and chmod 644",
+        )
+
+
 def load(tree: Tree) -> Changed:
     """The record of the root; an empty one if nothing was changed. ConfigError if it cannot be understood."""
     text = tree.read(PATH)
     changed = Changed()
     if text is None:
         return changed
+
+    _check_owner(tree)
 
     try:
         data = json.loads(text)

@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterator
 
 from pycoredump.configure import lines
-from pycoredump.configure.item import WRONG, Item
+from pycoredump.configure.item import NOTHING, WRONG, Item
 from pycoredump.configure.tree import Change
+
+APPLY = "pycoredump-configure apply"
 
 
 def shown(text: str) -> str:
@@ -17,46 +19,64 @@ def shown(text: str) -> str:
 
 
 def items(found: list[Item]) -> Iterator[str]:
-    """One line for each item, a second one with what is wanted where it does not hold."""
+    """One line for each item that holds, a block for each that does not or that there is more to say about."""
     width = max((len(item.name) for item in found), default=0)
     for item in found:
         state = item.state.upper() if item.state == WRONG else item.state
-        yield shown(f"{state:<7}{item.name:<{width}}  {_where(item)}{_effect(item)}")
-        if item.state == WRONG:
-            yield shown(f"{'':<7}{'':<{width}}  wanted: {item.wanted}")
-        if item.hint:
-            yield shown(f"{'':<7}{'':<{width}}  {item.hint}")
+        if item.holds() and not item.hint:
+            effect = f" ({item.effective})" if item.effective else ""
+            yield shown(f"{state:<7}{item.name:<{width}}  {_there(item)}{effect}")
+            continue
+
+        yield shown(f"{state:<7}{item.name}")
+        rows = {
+            "is": _there(item),
+            "wanted": item.wanted,
+            "in effect": item.effective,
+            "to do": advice(item),
+        }
+        for label, text in rows.items():
+            if text:
+                yield shown(f"{'':<9}{label:<11}{text}")
 
 
-def _where(item: Item) -> str:
-    place = f"{item.file}:{item.line}" if item.line else item.file
-    return f"{place}: {item.found}" if place else item.found
+def _there(item: Item) -> str:
+    """What is there, after its place; a file that has no such line yet is not named."""
+    if item.line:
+        return f"{item.file}:{item.line}: {item.found}"
+
+    return item.found if item.found in ("", NOTHING) or not item.file else f"{item.file}: {item.found}"
 
 
-def _effect(item: Item) -> str:
-    return f" ({item.effective})" if item.effective else ""
+def advice(item: Item) -> str:
+    """What to do about an item; nothing if it holds and there is nothing to know."""
+    return item.hint or (APPLY if item.state == WRONG else "")
 
 
 def summary(found: list[Item]) -> str:
     """The last line of check."""
     wrong = sum(not item.holds() for item in found)
-    return f"{wrong} of {len(found)} items do not hold" if wrong else "every item holds"
+    if wrong:
+        return f"{wrong} of {len(found)} items do not hold"
+
+    notes = sum(item.holds() and bool(item.hint) for item in found)
+    return "every item holds" + (f"; notes: {notes}" if notes else "")
 
 
 def as_json(found: list[Item], **more: object) -> str:
     """The items as one JSON object: items, holds, and what else is given."""
-    rows = [{name: getattr(item, name) for name in Item._fields} for item in found]
+    rows = [{name: getattr(item, name) for name in Item._fields} | {"hint": advice(item)} for item in found]
     return json.dumps({"items": rows, "holds": all(item.holds() for item in found), **more}, indent=1)
 
 
 def diff(changes: list[Change]) -> Iterator[str]:
-    """The changes as a unified diff, without line ends."""
+    """The changes as a unified diff that patch(1) applies: lines without their ends, not made safe to be shown."""
     for change in changes:
         before, after = change.before or "", change.after or ""
         names = ("/dev/null" if change.before is None else change.path,
                  "/dev/null" if change.after is None else change.path)  # fmt: skip
         for line in difflib.unified_diff(lines.split(before), lines.split(after), *names, n=3):
-            yield shown(line.removesuffix("\n")) if line.endswith("\n") else line
+            yield line.removesuffix("\n")
             if not line.endswith("\n"):
                 yield "\\ No newline at end of file"
 
@@ -64,4 +84,4 @@ def diff(changes: list[Change]) -> Iterator[str]:
 def running(pending: dict[str, tuple[str, str]]) -> Iterator[str]:
     """The kernel's values that would be set."""
     for key, (now, wanted) in pending.items():
-        yield shown(f"{key}: {now} -> {wanted}")
+        yield f"{key}: {now} -> {wanted}"

@@ -14,10 +14,10 @@ RIVALS = (
     ("abrt", "abrt-ccpp.service", "abrtd", True, "systemctl disable --now abrt-ccpp"),
     (
         "systemd-coredump",
-        "systemd-coredump-register.service",  # since version 262; before, only a sysctl.d file that we sort after
+        "systemd-coredumpd.service",  # since version 262; before, only a sysctl.d file that we sort after
         "systemd-coredum",
         True,
-        "systemctl mask --now systemd-coredump-register.service",
+        "systemctl disable --now systemd-coredumpd.service",
     ),
 )
 
@@ -39,7 +39,7 @@ def enabled(tree: Tree, unit: str) -> bool:
 def running(comm: str, *, proc: str = "/proc") -> list[int]:
     """The processes of that name (at most 15 characters, proc_pid_comm(5)), of this host."""
     found = []
-    for entry in os.listdir(proc):
+    for entry in os.listdir(proc) if os.path.isdir(proc) else []:
         try:
             with open(f"{proc}/{entry}/comm", encoding="utf-8", errors="replace") as file:
                 if entry.isdecimal() and file.read().rstrip("\n") == comm:

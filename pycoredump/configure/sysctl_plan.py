@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycoredump.configure import lines, sysctl
-from pycoredump.configure.item import OK, WRONG, Item
+from pycoredump.configure.item import NOTHING, OK, WRONG, Item
 from pycoredump.configure.sysctl import Setting
 from pycoredump.configure.tree import Tree
 
@@ -62,7 +62,7 @@ def _item(tree: Tree, key: str, right: str, late: bool, running: dict[str, str])
         name=key,
         state=OK if good else WRONG,
         wanted=right,
-        found=winner.value if winner else "nothing",
+        found=winner.value if winner else NOTHING,
         effective="" if now is None else f"running: {now}",
         file=winner.file if winner else f"{ETC}/{sysctl.NAME}",
         line=winner.line if winner else 0,

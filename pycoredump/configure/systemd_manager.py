@@ -1,8 +1,8 @@
 """DefaultLimitCORE= of systemd-system.conf(5): the core limit of services, which never pass through PAM.
 
 Unset is right for upstream's systemd: PID 1 raises its own limit to infinity and services inherit it (since
-version 229). Debian and its derivatives take that back: unset is the kernel's default there, a soft limit of 0
-(measured on Debian 12 with systemd 252).
+version 229). Debian and its derivatives take that back: up to Debian 12 by a patch, unset is the kernel's default
+there, a soft limit of 0 (measured with systemd 252); since Debian 13 by a drop-in that can be seen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from pycoredump.configure import limits, lines
-from pycoredump.configure.item import ABSENT, OK, WRONG, Item
+from pycoredump.configure.item import ABSENT, NOTE, OK, WRONG, Item
 from pycoredump.configure.number import natural
 from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
@@ -18,6 +18,7 @@ from pycoredump.record import Record
 PAGE = 4096  # bytes
 KEY = "DefaultLimitCORE"
 DIRECTORIES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
+DEBIAN_DROP_IN = "/usr/lib/systemd/system.conf.d/10-coredump-debian.conf"
 OWN = "/etc/systemd/system.conf.d/60-pycoredump.conf"
 BODY = [
     "# Services do not pass through PAM: without this line they dump no core.",
@@ -75,7 +76,7 @@ def soft_limit(tree: Tree) -> str:
     if setting is not None:
         return setting.soft()
 
-    return "0" if limits.debian_rules(tree) else "infinity"
+    return "0" if limits.debian_rules(tree) and not tree.is_file(DEBIAN_DROP_IN) else "infinity"
 
 
 def enough(soft: str) -> bool:
@@ -95,8 +96,11 @@ def plan(tree: Tree) -> None:
     tree.write(f"{directory}/{lines.last_name(name, others)}", lines.whole(BODY))
 
 
-def inspect(tree: Tree, running: str = "") -> Item:
-    """The item. `running`: the soft limit that a running systemd gives to services, "" if none was asked."""
+def inspect(tree: Tree, running: str = "", *, requested: bool) -> Item:
+    """The item, which decides only if `requested`.
+
+    `running`: the soft limit that a running systemd gives to services, "" if none was asked.
+    """
     name = "core limit of services"
     if not present(tree):
         return Item(name=name, state=ABSENT, found="no systemd")
@@ -106,11 +110,18 @@ def inspect(tree: Tree, running: str = "") -> Item:
     good = enough(running) if running else right
     return Item(
         name=name,
-        state=OK if good else WRONG,
+        state=OK if good else WRONG if requested else NOTE,
         wanted=f"{KEY}=infinity",
         found=f"{KEY}={setting.value}" if setting else "unset",
         effective=f"running: {running}" if running else soft_limit(tree),
         file=setting.file if setting else "",
         line=setting.line if setting else 0,
-        hint="" if good else "systemctl daemon-reload makes it so" if right else "apply --services sets it",
+        hint="" if good else _hint(right),
     )
+
+
+def _hint(right: bool) -> str:
+    if right:
+        return "the files are right, but systemd has not read them: systemctl daemon-reload"
+
+    return "services dump no core: pycoredump-configure apply --services changes that"

@@ -156,7 +156,9 @@ class Transaction:
     def set_mode(self, real: str, mode: int) -> None:
         """Change the mode of a directory of the host."""
         before = stat.S_IMODE(os.stat(real).st_mode)
-        self.on_failure(lambda: self.disk.chmod(real, before))
+        self.on_failure(
+            lambda: None if stat.S_IMODE(os.stat(real).st_mode) == before else self.disk.chmod(real, before)
+        )
         self.disk.chmod(real, mode)
 
     def clean(self, paths: list[str]) -> None:
@@ -194,12 +196,16 @@ class Transaction:
                     f"{change.path} was changed by someone else meanwhile", hint="run it again"
                 )
 
-            back = change.replace(before=change.after, after=change.before)
-            self.on_failure(lambda: self.replace(back, undo=False))
+            self.on_failure(lambda: self._put_back(change))
         if change.after is None:
             self.disk.unlink(real)
         else:
             self.disk.rename(_beside(real), real)
+
+    def _put_back(self, change: Change) -> None:
+        # Where the rename itself failed, as on an immutable file, putting back would fail as well.
+        if Tree(self.tree.root).read(change.path) != change.before:
+            self.replace(change.replace(before=change.after, after=change.before), undo=False)
 
     def replace(self, change: Change, *, undo: bool = True) -> None:
         """Stage and place one file; without undo it is itself a step back and registers none."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pycoredump.configure import lines, sysctl, sysctl_plan, systemd_manager
+from pycoredump.configure import lines, sysctl, sysctl_plan
 from pycoredump.configure.tree import Tree
 
 SHIPPED = pathlib.Path(__file__).parents[2] / "sysctl.d" / sysctl.NAME
@@ -113,50 +112,3 @@ def test_nothing_wins_over_us_and_undo_restores_every_byte(files: dict[str, str]
         assert restored == before.get(path)
     sysctl_plan.plan(tree, mode)
     assert dict(tree.planned()) == after
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("0", False),
-        ("", True),
-        ("infinity", True),
-        ("1G", True),
-        ("1", False),
-        ("0:infinity", False),
-        ("4096", True),
-    ],
-)
-def test_services_dump_core_unless_the_manager_says_no(
-    tmp_path: pathlib.Path, value: str, expected: bool
-) -> None:
-    tree = Tree(os.fspath(systemd(tmp_path)))
-    tree.write("/etc/systemd/system.conf.d/zz-site.conf", f"[Manager]\nDefaultLimitCORE={value}\n")
-    tree.write(
-        "/usr/lib/systemd/system.conf", "[Manager]\n#DefaultLimitCORE=\n[Other]\nDefaultLimitCORE=0\n"
-    )
-    assert systemd_manager.enough(systemd_manager.soft_limit(tree)) is expected
-    systemd_manager.plan(tree)
-    assert systemd_manager.enough(systemd_manager.soft_limit(tree))
-
-
-def systemd(root: pathlib.Path) -> pathlib.Path:
-    program = root / "usr/lib/systemd/systemd"
-    program.parent.mkdir(parents=True)
-    program.touch(0o755)
-    return root
-
-
-@pytest.mark.parametrize(("release", "state"), [("ID=debian\n", "wrong"), ("ID=fedora\n", "ok")])
-def test_without_a_line_only_upstreams_systemd_lets_services_dump_core(
-    tmp_path: pathlib.Path, release: str, state: str
-) -> None:
-    tree = Tree(os.fspath(systemd(tmp_path)))
-    tree.write("/etc/os-release", release)
-    assert systemd_manager.inspect(tree).state == state
-    assert systemd_manager.inspect(tree, "0").state == "wrong"
-    assert systemd_manager.inspect(tree, "infinity").state == "ok"
-
-
-def test_a_host_without_systemd_needs_no_limit_for_services(tmp_path: pathlib.Path) -> None:
-    assert systemd_manager.inspect(Tree(os.fspath(tmp_path))).state == "absent"
