@@ -14,6 +14,7 @@ from pycoredump import guard
 DIRECTORY = "/run/pycoredump"
 SLOT_SECONDS = 300  # a handler that waited so long goes on without: better slow than lost
 NAME_MAX = 200
+PROGRAMS_MAX = 1000  # whose stamps are kept: names are free, and /run is memory
 
 
 class Slots:
@@ -67,16 +68,14 @@ def stamps(program: str, now: int, *, keep: int, directory: str = DIRECTORY) -> 
     Only the last `keep` are remembered. Anything unreadable counts as never.
     """
     try:
-        os.makedirs(f"{directory}/rate", mode=0o700, exist_ok=True)
-        name = f"{directory}/rate/{_file_name(program)}"
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = _open_stamps(f"{directory}/rate", _file_name(program))
     except OSError:
         return []
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         size = os.fstat(fd).st_size
         words = os.pread(fd, 1 << 20, max(0, size - (1 << 20))).split()
-        known = [int(word) for word in words if word.isdigit()][-keep:] if keep else []
+        known = [int(word) for word in words if word.isdigit() and len(word) < 20][-keep:] if keep else []
         data = b"".join(b"%d\n" % stamp for stamp in [*known, now][-keep:])
         os.ftruncate(fd, 0)
         os.pwrite(fd, data, 0)
@@ -85,6 +84,33 @@ def stamps(program: str, now: int, *, keep: int, directory: str = DIRECTORY) -> 
     finally:
         os.close(fd)
     return known
+
+
+def _open_stamps(directory: str, name: str) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(f"{directory}/{name}", flags)
+    except FileNotFoundError:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _forget_oldest(directory)
+        return os.open(f"{directory}/{name}", flags | os.O_CREAT, 0o600)
+
+
+def _forget_oldest(directory: str) -> None:
+    names = os.listdir(directory)
+    if len(names) < PROGRAMS_MAX:
+        return
+    with_times = []
+    for name in names:
+        try:
+            with_times.append((os.stat(f"{directory}/{name}", follow_symlinks=False).st_mtime, name))
+        except OSError:
+            continue  # another handler is forgetting, too
+    for _, name in sorted(with_times)[: PROGRAMS_MAX // 2]:
+        try:
+            os.unlink(f"{directory}/{name}")
+        except OSError:
+            continue
 
 
 def _file_name(program: str) -> str:
