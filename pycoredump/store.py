@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pycoredump.crash import Crash
 
 DIRECTORY_MODE = 0o711  # names tell who crashed: only root lists them
+PARENT_MODE = 0o755  # of what is missing above it: users must get through to their cores
 FILE_MODE = 0o640
 TEMPORARY = ".#core-"  # where O_TMPFILE does not exist; systemd-tmpfiles knows the prefix of the field
 NAMES_MAX = 100  # further crashes of the same comm, pid and second
@@ -30,7 +31,7 @@ class StoreError(PycoredumpError):
 def open_directory(path: str) -> int:
     """A descriptor of the directory, which is made if it is missing. StoreError if it cannot be used.
 
-    It must belong to root and nobody else may write to it: another owner could swap files under us.
+    It must belong to root and nobody else may write to it: others could swap files under us.
     """
     try:
         _make(path)
@@ -41,7 +42,8 @@ def open_directory(path: str) -> int:
         ) from None
 
     facts = os.fstat(fd)
-    if facts.st_uid != os.geteuid() or facts.st_mode & stat.S_IWOTH:
+    others = stat.S_IWOTH | (stat.S_IWGRP if facts.st_gid != os.getegid() else 0)
+    if facts.st_uid != os.geteuid() or facts.st_mode & others:
         os.close(fd)
         raise StoreError(
             f"Directory {path} has owner {facts.st_uid} and mode {stat.S_IMODE(facts.st_mode):o}: others could change cores",
@@ -50,15 +52,15 @@ def open_directory(path: str) -> int:
     return fd
 
 
-def _make(path: str) -> None:
+def _make(path: str, mode: int = DIRECTORY_MODE) -> None:
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path)
     if parent not in ("", "/", path):
-        os.makedirs(parent, mode=0o755, exist_ok=True)
+        _make(parent, PARENT_MODE)
     try:
-        os.mkdir(path, DIRECTORY_MODE)
-        os.chmod(path, DIRECTORY_MODE)  # whatever the umask said
+        os.mkdir(path, mode)
+        os.chmod(path, mode)  # whatever the umask said
     except FileExistsError:
         pass  # another handler was faster
 
