@@ -34,6 +34,7 @@ class Admission(Record):
     journal: bool  # in the entry itself
     memory_max: int  # bytes of memory kept, before compression
     file_max: int  # bytes of the archive
+    floor: int = 0  # bytes of the file system that stay free while it is written
     reason: str = ""  # why nothing is kept, one sentence; "" if something is
 
 
@@ -52,31 +53,34 @@ def keep_free(config: Config, total: int) -> int:
 def admit(crash: Crash, config: Config, *, free: int, total: int) -> Admission:
     """What may be kept of this crash, with `free` of `total` bytes of the file system unused.
 
-    RLIMIT_CORE counts as the kernel counts it for a file: bytes of memory, without untouched pages
-    (dump_skip() does not add to `written`, fs/coredump.c). Below one page nothing is kept.
+    RLIMIT_CORE is the size of the core file that a process may leave (setrlimit(2)): of the archive where there is
+    one, of the memory elsewhere. Below one page nothing is kept, as the kernel itself has it.
     """
     limit = crash.rlimit if crash.rlimit is not None else INFINITY
+    floor = keep_free(config, total)
     if limit < PAGE:
         return _nothing(f"RLIMIT_CORE of the process is {limit} bytes")
     if config.storage == "none":
-        return Admission(
-            external=False, journal=False, memory_max=min(limit, config.process_size_max), file_max=0
-        )
+        if config.process_size_max < PAGE:
+            return _nothing("Storage=none, and ProcessSizeMax= allows no backtrace")
+        most = min(limit, config.process_size_max)
+        return Admission(external=False, journal=False, memory_max=most, file_max=0, floor=floor)
     if config.storage == "journal":
-        return Admission(
-            external=False, journal=True, memory_max=min(limit, config.journal_size_max), file_max=0
-        )
+        most = min(limit, config.journal_size_max)
+        if most < PAGE:
+            return _nothing(f"JournalSizeMax= is {most} bytes")
+        return Admission(external=False, journal=True, memory_max=most, file_max=0, floor=floor)
 
-    room = max(free - keep_free(config, total), 0)
+    room = max(free - floor, 0)
     quota = max_use(config, total) or INFINITY
     file_max = min(config.external_size_max, room, quota)
     if config.external_size_max < PAGE:
         return _nothing(f"ExternalSizeMax= is {config.external_size_max} bytes")
+    if quota < PAGE:
+        return _nothing(f"MaxUse= is {quota} bytes")
     if file_max < PAGE:
-        return _nothing(
-            f"The file system has {free} bytes free, and KeepFree= asks for {keep_free(config, total)}"
-        )
-    return Admission(external=True, journal=False, memory_max=limit, file_max=file_max)
+        return _nothing(f"The file system has {free} bytes free, and KeepFree= asks for {floor}")
+    return Admission(external=True, journal=False, memory_max=limit, file_max=file_max, floor=floor)
 
 
 def _nothing(reason: str) -> Admission:

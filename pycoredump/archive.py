@@ -14,11 +14,8 @@ from pycoredump.errors import PycoredumpError
 from pycoredump.sink import Sink
 
 METADATA_TAG = b"PYCORE1\n"  # begins the contents of our skippable frame; a zstd frame with JSON follows
-TAIL_RESERVE = (
-    256 << 10
-)  # bytes kept free for metadata and seek table when a limit or a full disk stops the core
 
-
+LOOK = 16 << 20  # bytes from one look at the free space to the next
 ZEROS_MAX = 1 << 30  # bytes in one frame of zeros; the seek table has 32 bits for it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -32,14 +29,19 @@ class Writer:
 
     compressed = True
 
-    def __init__(self, fd: int, *, limit: int, reserve: int = 0) -> None:
-        """`limit`: bytes that the file may have, of which `reserve` are for metadata and seek table."""
+    def __init__(self, fd: int, *, limit: int, reserve: int = 0, floor: int = 0) -> None:
+        """`limit`: bytes that the file may have, of which `reserve` are for metadata and seek table.
+
+        `floor`: bytes of the file system that are to stay free, whoever else is writing to it.
+        """
         self.fd = fd
         self.limit = max(limit - reserve, limit // 2)
         self.frames: list[tuple[int, int]] = []  # (bytes in the file, bytes of the core)
         self.written = 0  # bytes of the frames
         self.core_size = 0  # bytes of the core that are in them
         self.head_size = 0
+        self.floor = floor
+        self._looked = 0  # bytes of the file at the last look at the free space
         self._zeros = 0  # bytes of zeros that are not in a frame yet
         self._sink = Sink(fd)
 
@@ -64,12 +66,21 @@ class Writer:
     def _append(self, frame: bytes, size: int) -> None:
         if self.written + len(frame) > self.limit:
             raise Full(f"The limit of {self.limit} bytes is reached")
+        if self.written + len(frame) >= self._looked + LOOK:
+            self._look()
         try:
             self._put(frame)
         except OSError as e:
             self._give_up(e)
             raise Full(f"No room for more: {e.strerror}") from None
         self._count(len(frame), size)
+
+    def _look(self) -> None:
+        # Two handlers that began with the same free space would together go below KeepFree=.
+        self._looked = self.written
+        space = os.fstatvfs(self.fd)
+        if space.f_frsize * space.f_bavail < self.floor:
+            raise Full(f"The file system has only the {self.floor} bytes free that KeepFree= asks for")
 
     def zeros(self, size: int) -> None:
         """Zeros, which wait for further ones: together they take four bytes for each 128 KiB. Full or OSError."""
@@ -85,13 +96,14 @@ class Writer:
 
     def add_note(self, note: bytes) -> bool:
         """A last note behind all memory, also over the limit; False if the disk has no room for it."""
-        limit, self.limit = self.limit, self.limit + (1 << 40)
+        limits = self.limit, self.floor
+        self.limit, self.floor = self.limit + (1 << 40), 0
         try:
             self.append(zstd.raw(note) if self.compressed else note, len(note))
         except (Full, OSError):
             return False
         finally:
-            self.limit = limit
+            self.limit, self.floor = limits
         return True
 
     def settle(self) -> None:
@@ -149,9 +161,9 @@ class PlainWriter(Writer):
 
     compressed = False
 
-    def __init__(self, fd: int, *, limit: int, reserve: int = 0, base: int = 0) -> None:
+    def __init__(self, fd: int, *, limit: int, reserve: int = 0, floor: int = 0, base: int = 0) -> None:
         """`base`: where in the file the core begins."""
-        super().__init__(fd, limit=limit, reserve=reserve)
+        super().__init__(fd, limit=limit, reserve=reserve, floor=floor)
         self.base = base
 
     def head(self, data: bytes) -> None:

@@ -31,6 +31,7 @@ from pycoredump.zstd import PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pycoredump.config import Config
     from pycoredump.entry import Fields
 
 STDIN = 0
@@ -114,7 +115,7 @@ def keep_core(way: Way) -> None:
     try:
         core = HeldCore(STDIN, way.directory)
         way.layout = core.layout
-        way.kept = keep.store_core(core, way.crash, way.config, way.exe, way.facts())
+        way.kept = keep.store_core(core, way.crash, storable(way), way.exe, way.facts())
     except PycoredumpError as e:
         _lost(way, f"{e}. {e.hint}".removesuffix(" "))
     except OSError as e:
@@ -125,6 +126,13 @@ def keep_core(way: Way) -> None:
             way.unread = core.layout.size - len(core.head)
         if way.kept.reason and not way.kept.file:
             way.log(journal.LOG_INFO, f"No core of process {way.crash.pid} is stored: {way.kept.reason}")
+
+
+def storable(way: Way) -> Config:
+    """The configuration; but a core for a journal that is not there goes into a file."""
+    if way.config.storage == "journal" and not (way.journald and journal.listens()):
+        return way.config.replace(storage="external")
+    return way.config
 
 
 def _lost(way: Way, reason: str) -> None:
@@ -155,7 +163,7 @@ def _drain() -> None:
 
 def explain(way: Way) -> None:
     """Have the crash analysed, in a sandbox; a failure or time-out costs the backtrace, never the entry."""
-    if not way.config.analysis or way.kept.fd < 0:
+    if not way.config.analysis or way.config.process_size_max < admission.PAGE or way.kept.fd < 0:
         return
     slots = state.Slots(os.cpu_count() or 1, name="analysis")
     slots.acquire(way.crash.pid)
@@ -202,8 +210,13 @@ def record(way: Way) -> bool:
 
 def _send(way: Way, fields: Fields) -> str:
     if way.kept.journal:
-        journal.send_file(way.kept.fd, way.kept.size, fields)
-        return ""
+        try:
+            journal.send_file(way.kept.fd, way.kept.size, fields)
+        except OSError as e:
+            _lost(way, f"journald does not take it: {e.strerror}")
+            fields = way.entry()
+        else:
+            return ""
     user = way.crash.uid if admission.is_regular_user(way.crash.uid) else None
     return journal.send_as(fields, user=user, wait=way.journald)
 

@@ -6,6 +6,7 @@ Runs before the release: tests/test_hot_path.py lists what this module may impor
 
 from __future__ import annotations
 
+import _signal
 import errno
 import fcntl
 import os
@@ -72,9 +73,10 @@ OWN_FIELDS = {
     "COREDUMP_MODULES": "build id and path of each mapped file, one in a line",
 }
 
-VALUE_MAX = (
-    24 << 20
-)  # bytes of one field (not the core): journald takes 32 MiB in one entry from other users than root
+# Bytes of one entry (without a core): from users other than root journald takes 32 MiB, and drops what is more
+# without a word.
+ENTRY_MAX = 24 << 20
+CUT = b"..."  # ends what had to be cut, as in systemd-coredump's entries
 
 
 def listens(path: str = SOCKET) -> bool:
@@ -100,6 +102,14 @@ def serialize(fields: Mapping[str, bytes]) -> bytes:
         else:
             parts.append(name.encode() + b"=" + value + b"\n")
     return b"".join(parts)
+
+
+def fitted(fields: Mapping[str, bytes], most: int = ENTRY_MAX) -> dict[str, bytes]:
+    """The fields in `most` bytes: the largest ones are cut. A process may fill its arguments with anything."""
+    limit = most
+    while sum(min(len(value), limit) for value in fields.values()) > most:
+        limit //= 2
+    return {name: value if len(value) <= limit else value[:limit] + CUT for name, value in fields.items()}
 
 
 def message(priority: int, text: str, **fields: str) -> dict[str, bytes]:
@@ -176,7 +186,7 @@ def send_file(fd: int, size: int, fields: Mapping[str, bytes], *, path: str = SO
     The core is not held in memory: its file becomes the entry. Only root may do so, the file is not sealed.
     """
     os.pwrite(fd, b"COREDUMP\n" + struct.pack("<Q", size), 0)
-    view = memoryview(b"\n" + serialize(entry(fields)))
+    view = memoryview(b"\n" + serialize(fitted(entry(fields))))
     at = CORE_AT + size
     while view:
         count = os.pwrite(fd, view, at)
@@ -202,17 +212,31 @@ def send_as(fields: Mapping[str, bytes], *, user: int | None, wait: bool = True)
     A child of ours becomes the user: nobody but the kernel tells journald who sent it. Should that fail, root
     sends it. "" or what was wrong with systemd-python. OSError if journald does not take it in time.
     """
-    whole = entry(fields)
+    whole = fitted(entry(fields))
     if user is not None:
-        os.stat(SOCKET)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(_send_in_child(whole, user, wait))
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = _send_as(whole, user, wait)
         if code in (SENT, SENT_NATIVELY):
             return "" if code == SENT else "python3-systemd cannot be used"
     with guard.TimeLimit(SEND_SECONDS):
         return send(whole, wait=wait)
+
+
+def _send_as(fields: Mapping[str, bytes], user: int, wait: bool) -> int:
+    try:
+        os.stat(SOCKET)
+        pid = os.fork()
+    except OSError:
+        return NOT_SENT  # no room for another process, as in a fork bomb: that costs the user's view, not the entry
+    if pid == 0:
+        os._exit(_send_in_child(fields, user, wait))
+    try:
+        with guard.TimeLimit(2 * SEND_SECONDS):
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except TimeoutError:
+        # Its own time limit did not help: the user may have stopped it, whose process it is.
+        os.kill(pid, _signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return NOT_SENT
 
 
 def entry(fields: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -44,6 +44,8 @@ SPARSE_MAX = (
 )  # address space from which on a mostly untouched core is kept without its untouched pages
 ANALYSIS_MAX = 64 << 20  # bytes kept for the analysis alone, where nothing is stored
 FRAME_MIN = 64 * KIB
+COMPRESSED = 2  # memory compresses at least so well on the average; mixed contents to a third
+STACKS = 1 << 20  # bytes of an archive of stacks alone, and of what is no core that we understand
 METADATA_RATIO = 3  # text of /proc compresses to a sixth; the analysis may add as much again
 STEPS = 16  # frames at least: the last one is lost when a limit is reached, and all processors want some
 
@@ -52,7 +54,7 @@ def store_core(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fi
     """Store what may be stored. PycoredumpError or OSError if nothing can be."""
     directory = store.open_directory(config.directory)
     try:
-        admitted = _admit(core, crash, config, directory)
+        admitted = _admit(core, crash, config, directory, exe)
         if admitted.reason:
             return Kept(reason=admitted.reason)
         content = _content(crash, config, exe)
@@ -63,13 +65,28 @@ def store_core(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fi
         os.close(directory)
 
 
-def _admit(core: HeldCore, crash: Crash, config: Config, directory: int) -> Admission:
+def _admit(core: HeldCore, crash: Crash, config: Config, directory: int, exe: str) -> Admission:
     free, total = _space(directory)
-    size = core.layout.size if core.layout else 0
-    if config.storage == "external" and free - admission.keep_free(config, total) < size:
-        retention.run(directory, config, now=int(time.time()), need=min(size, config.external_size_max))
+    possible = admission.admit(crash, config, free=INFINITY, total=total)
+    size = core.layout.size if core.layout else INFINITY
+    if possible.external and free - possible.floor < min(size, possible.file_max):
+        need = _expected(core, config, exe, possible.file_max)
+        retention.run(directory, config, now=int(time.time()), need=need)
         free, total = _space(directory)
     return admission.admit(crash, config, free=free, total=total)
+
+
+def _expected(core: HeldCore, config: Config, exe: str, most: int) -> int:
+    """About the bytes that the archive will need, at most `most`: older ones are removed for no more than that.
+
+    Not the size of the core: a process of 20 TiB of untouched address space would take everybody's cores with it.
+    """
+    if core.layout is None or admission.content_for(config, exe) == "stacks":
+        return min(STACKS, most)
+    size = core.layout.size
+    if core.memory is not None:
+        size = budget.touched_size(core.layout, core.pages, enough=most * COMPRESSED)
+    return min(size // COMPRESSED if config.compress else size, most)
 
 
 def _space(directory: int) -> tuple[int, int]:
@@ -117,10 +134,10 @@ def _fill(
     reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
     writer: archive.Writer
     if admitted.journal:
-        writer = archive.PlainWriter(fd, limit=limit, base=journal.CORE_AT)
+        writer = archive.PlainWriter(fd, limit=limit, floor=admitted.floor, base=journal.CORE_AT)
     else:
         writer = (archive.Writer if config.compress else archive.PlainWriter)(
-            fd, limit=limit, reserve=reserve
+            fd, limit=limit, reserve=reserve, floor=admitted.floor
         )
     planned = _plan(core, config, content, limit)
     frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))

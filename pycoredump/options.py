@@ -30,7 +30,7 @@ OPTIONS = (
         parse=values.storage,
         default="external",
         text="Where a core is kept: external (a file in Directory=), journal (in the journal entry itself, up to "
-        "JournalSizeMax=) or none (only the entry; its backtrace is still made).",
+        "JournalSizeMax=) or none (only the entry; its backtrace is still made). A core for a journal that is not there becomes a file.",
     ),
     Option(
         name="Compress",
@@ -59,8 +59,9 @@ OPTIONS = (
         field="process_size_max",
         parse=values.size_or_infinity,
         default="32G",
-        text="Most bytes of a process's touched memory that are kept with Storage=none or journal, for the analysis. "
-        "What is more is left out by worth, not by position.",
+        text="Most bytes of memory that are kept for the backtraces where the core itself is not (Storage=none). What is more "
+        "is left out by worth, not by position: large processes have backtraces, too. 0: no backtraces, and with Storage=none "
+        "nothing but the entry.",
     ),
     Option(
         name="ExternalSizeMax",

@@ -9,7 +9,7 @@ import fcntl
 import os
 import stat
 
-from pycoredump import admission, state
+from pycoredump import admission, guard, state, store
 from pycoredump.record import Record
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pycoredump.config import Config
 
 PREFIX = "core-"
+LOCK_SECONDS = 10  # one who needs room now waits so long for another one who is making some
+LEFT_SECONDS = 3600  # an unfinished file that nobody has written to for so long has lost its handler
 
 
 class Stored(Record):
@@ -112,12 +114,13 @@ def _worst_first(files: list[Stored], wanted: int, keep: int) -> list[Stored]:
 def run(directory: int, config: Config, *, now: int, keep: int = 0, need: int = 0) -> list[Stored]:
     """Remove what is too much; `need` bytes more are to be free than KeepFree= asks for. What was removed.
 
-    One handler at a time: another one that is at it does our part, too. OSError of the directory.
+    One handler at a time: another one that is at it does our part, too, unless we need room. OSError of the directory.
     """
-    lock = _lock()
+    lock = _lock(wait=need > 0)
     try:
         if lock == -1:
             return []
+        _remove_leftovers(directory, now)
         space = os.fstatvfs(directory)
         free, total = space.f_frsize * space.f_bavail, space.f_frsize * space.f_blocks
         chosen = victims(listing(directory), config, now=now, free=free - need, total=total, keep=keep)
@@ -127,7 +130,18 @@ def run(directory: int, config: Config, *, now: int, keep: int = 0, need: int = 
             os.close(lock)
 
 
-def _lock() -> int:
+def _remove_leftovers(directory: int, now: int) -> None:
+    # Only file systems without O_TMPFILE have them, and only after a handler was killed.
+    for name in os.listdir(directory):
+        if name.startswith(store.TEMPORARY):
+            try:
+                if now - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime > LEFT_SECONDS:
+                    os.unlink(name, dir_fd=directory)
+            except OSError:
+                continue  # its handler lives, or another one was faster
+
+
+def _lock(*, wait: bool) -> int:
     # -1: somebody else has it. -2: there is no place for it, so nobody can have it.
     try:
         os.makedirs(state.DIRECTORY, mode=0o700, exist_ok=True)
@@ -136,7 +150,11 @@ def _lock() -> int:
     except OSError:
         return -2
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if wait:
+            with guard.TimeLimit(LOCK_SECONDS):
+                fcntl.flock(fd, fcntl.LOCK_EX)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(fd)
         return -1

@@ -58,7 +58,7 @@ def admit(
 
 def test_an_ordinary_crash_may_be_kept_up_to_the_quota() -> None:
     assert admit() == admission.Admission(
-        external=True, journal=False, memory_max=INFINITY, file_max=4 * GIB
+        external=True, journal=False, memory_max=INFINITY, file_max=4 * GIB, floor=4 * GIB
     )
 
 
@@ -77,14 +77,32 @@ def test_rlimit_core_bounds_the_memory() -> None:
 
 def test_storage_none_keeps_memory_for_the_analysis_only() -> None:
     assert admit(Config(storage="none")) == admission.Admission(
-        external=False, journal=False, memory_max=32 * GIB, file_max=0
+        external=False, journal=False, memory_max=32 * GIB, file_max=0, floor=4 * GIB
     )
 
 
 def test_storage_journal_is_bounded_by_what_journald_takes() -> None:
     assert admit(Config(storage="journal")) == admission.Admission(
-        external=False, journal=True, memory_max=804257792, file_max=0
+        external=False, journal=True, memory_max=804257792, file_max=0, floor=4 * GIB
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            Config(storage="none", process_size_max=0),
+            "Storage=none, and ProcessSizeMax= allows no backtrace",
+        ),
+        (Config(storage="journal", journal_size_max=0), "JournalSizeMax= is 0 bytes"),
+        (Config(max_use=1), "MaxUse= is 1 bytes"),
+    ],
+)
+def test_a_limit_that_leaves_nothing_is_the_reason(config: Config, reason: str) -> None:
+    found = admit(config)
+    assert found.reason == reason
+    assert not found.external
+    assert not found.journal
 
 
 @pytest.mark.parametrize(

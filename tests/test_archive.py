@@ -5,7 +5,7 @@ import pathlib
 import resource
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import elfcore
 import pytest
@@ -35,6 +35,11 @@ def decompressed(fd: int) -> bytes:
 
 def append(writer: Writer, data: bytes) -> None:
     writer.append(zstd.raw(data) if writer.compressed else data, len(data))
+
+
+def append_all(writer: Writer, parts: Iterable[bytes]) -> None:
+    for part in parts:
+        append(writer, part)
 
 
 @pytest.mark.parametrize("kind", [Writer, PlainWriter])
@@ -191,6 +196,25 @@ def test_a_file_that_cannot_grow_holds_whole_frames_only(fd: int, kind: type[Wri
     assert size == writer.core_size
     assert room - 201_000 < size
     assert Archive(fd).read(0, len(whole)) == whole[:size]
+
+
+@pytest.mark.parametrize("kind", [Writer, PlainWriter])
+def test_a_file_stops_where_others_would_lose_the_free_space_they_need(fd: int, kind: type[Writer]) -> None:
+    writer = kind(fd, limit=1 << 40, floor=1 << 60)
+    writer.head(HEAD)
+    with pytest.raises(Full, match="KeepFree= asks for"):
+        append_all(writer, (elfcore.contents(MIB, seed) for seed in range(40)))
+    assert writer.core_size <= 17 * MIB
+    assert writer.add_note(b"n" * 100)
+    size = writer.finish(b"x")
+    assert Archive(fd).core_size == size
+
+
+def test_a_floor_that_holds_stops_nothing(fd: int) -> None:
+    writer = Writer(fd, limit=1 << 40, floor=1)
+    for seed in range(40):
+        append(writer, elfcore.contents(MIB, seed))
+    assert writer.core_size == 40 * MIB
 
 
 @pytest.fixture
