@@ -162,13 +162,14 @@ def serve(connection: _socket.socket, *, memory: int = MEMORY) -> None:
     if uid not in (0, os.geteuid()):
         raise PycoredumpError(f"User {uid} may not ask for an analysis")
 
-    prepare()
     # Nothing is waited for without an end; the unit has a limit, too.
     _signal.alarm(SECONDS)
+    # Before the imports: on a slow machine these take longer than anybody waits for a unit that may never start.
+    connection.send(READY)
     fds = receive_descriptors(connection)
+    prepare()
     seconds = min(wire.job(os.pread(fds[0], JOB_MAX, 0)).seconds, 60)
     _signal.alarm(seconds + 1)
-    connection.send(READY)
     confine.close_all_but([*fds, connection.fileno()])
     sandbox.lock_down(connection.fileno(), seconds=seconds, memory=memory)
     answer = work(fds)
@@ -185,6 +186,8 @@ def main() -> int:
     """Started by pycoredump-analysis@.service with the connection as standard input."""
     try:
         serve(_socket.socket(fileno=os.dup(0)))
+    except BrokenPipeError:
+        return 0  # the handler could not wait, and asks a child of its own
     except (PycoredumpError, OSError) as e:
         print(f"pycoredump-analysis: {e}", file=sys.stderr)
         return 1
