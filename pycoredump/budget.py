@@ -11,11 +11,12 @@ import struct
 from pycoredump import corefile, elfnote, pagemap, plan
 from pycoredump.corefile import PAGE, PT_LOAD, PT_NOTE
 from pycoredump.intervals import Intervals
+from pycoredump.values import INFINITY
 from pycoredump.worth import Worth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pycoredump.corefile import Layout, Segment
     from pycoredump.pagemap import Pages
@@ -24,21 +25,25 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 RANGES_MAX = 65000  # with the two notes still below PN_XNUM
+RANGES_MIN = 64  # less than a program of one thread needs for its backtrace
 GAP = 1 << 20  # untouched memory below this between two touched stretches stays with them, as zeros
 NT_DROPPED = 0x50594344  # our note; no type that readers know, as some go by the type alone: pairs (start, end) of what was left out
 NOTE_NAME = b"pycoredump"
-DROPPED_MAX = 65536  # pairs in the note
+DROPPED_MIN, DROPPED_MAX = 64, 65536  # pairs in the note
 
 
 class Selection:
     """What of a core is kept, in order of worth."""
 
-    def __init__(self, layout: Layout, pages: Pages | None, *, without: Iterable[Range] = ()) -> None:
-        """`without`: ranges that are not to be kept."""
+    def __init__(
+        self, layout: Layout, pages: Pages | None, *, without: Iterable[Range] = (), most: int = RANGES_MAX
+    ) -> None:
+        """`without`: ranges that are not to be kept; `most`: how many are."""
         self.layout = layout
         self.pages = pages
         self.ranges: list[Range] = []
         self.size = 0
+        self._most = min(most, RANGES_MAX)
         self._kept = Intervals()
         for start, end in without:
             self._kept.add(start, end)
@@ -64,7 +69,7 @@ class Selection:
         for start, end in ranges:
             for low, high in self._kept.missing(start, end):
                 room = (limit - self.size) & -PAGE
-                if room <= 0 or len(self.ranges) >= RANGES_MAX:
+                if room <= 0 or len(self.ranges) >= self._most:
                     return False
                 high = min(high, low + room)
                 self._kept.add(low, high)
@@ -210,9 +215,17 @@ def dropped(layout: Layout, kept: Intervals, pages: Pages | None) -> list[Range]
     return found
 
 
-def note(layout: Layout, ranges: list[Range]) -> bytes:
-    """Our note of the core: pairs of addresses, as two words each."""
+def note(layout: Layout, ranges: list[Range], *, room: int = INFINITY) -> bytes:
+    """Our note of the core: pairs of addresses, as two words each; the largest, if all of them need more than `room`."""
     abi = layout.abi
-    words = [word for pair in ranges[:DROPPED_MAX] for word in pair]
+    named = largest(ranges, min(DROPPED_MAX, max(DROPPED_MIN, room // (2 * abi.word))))
+    words = [word for pair in named for word in pair]
     data = struct.pack(f"{abi.order}{len(words)}{abi.long}", *words)
     return elfnote.pack(elfnote.Note(name=NOTE_NAME, type=NT_DROPPED, data=data), abi)
+
+
+def largest(ranges: Sequence[Range], count: int) -> Sequence[Range]:
+    """The `count` largest, in order of address."""
+    if len(ranges) <= count:
+        return ranges
+    return sorted(sorted(ranges, key=lambda pair: pair[0] - pair[1])[:count])

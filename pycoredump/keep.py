@@ -12,9 +12,9 @@ from pycoredump import (
     admission,
     archive,
     budget,
+    choice,
     corefile,
     journal,
-    memory,
     metadata,
     pipeline,
     plan,
@@ -22,30 +22,27 @@ from pycoredump import (
     state,
     store,
 )
+from pycoredump.errors import ProcessGone
 from pycoredump.heldcore import HeldCore
 from pycoredump.kept import Kept
 from pycoredump.kept import fields_of as kept_fields
-from pycoredump.values import GIB, INFINITY, KIB
-from pycoredump.worth import Worth
+from pycoredump.values import INFINITY, KIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycoredump.admission import Admission
     from pycoredump.config import Config
-    from pycoredump.corefile import Layout
     from pycoredump.crash import Crash
     from pycoredump.entry import Fields
     from pycoredump.pipeline import Pipeline
 
     Range = tuple[int, int]
 
-SPARSE_MAX = (
-    16 * GIB
-)  # address space from which on a mostly untouched core is kept without its untouched pages
 ANALYSIS_MAX = 64 << 20  # bytes kept for the analysis alone, where nothing is stored
 FRAME_MIN = 64 * KIB
 COMPRESSED = 2  # memory compresses at least so well on the average; mixed contents to a third
 STACKS = 1 << 20  # bytes of an archive of stacks alone, and of what is no core that we understand
+NOTE_PART = 64  # the part of the file that our note may take, at most 1 / NOTE_PART
 METADATA_RATIO = 3  # text of /proc compresses to a sixth; the analysis may add as much again
 STEPS = 16  # frames at least: the last one is lost when a limit is reached, and all processors want some
 
@@ -57,7 +54,7 @@ def store_core(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fi
         admitted = _admit(core, crash, config, directory, exe)
         if admitted.reason:
             return Kept(reason=admitted.reason)
-        content = _content(crash, config, exe)
+        content = _content(core, crash, config, exe)
         if not admitted.external:
             content = content if admitted.journal else "stacks"
         return _write(core, crash, config, directory, admitted, content, exe, facts)
@@ -85,7 +82,10 @@ def _expected(core: HeldCore, config: Config, exe: str, most: int) -> int:
         return min(STACKS, most)
     size = core.layout.size
     if core.memory is not None:
-        size = budget.touched_size(core.layout, core.pages, enough=most * COMPRESSED)
+        try:
+            size = budget.touched_size(core.layout, core.pages, enough=most * COMPRESSED)
+        except ProcessGone:
+            pass  # the rest of the way finds out by itself, and keeps the notes
     return min(size // COMPRESSED if config.compress else size, most)
 
 
@@ -94,7 +94,9 @@ def _space(directory: int) -> tuple[int, int]:
     return space.f_frsize * space.f_bavail, space.f_frsize * space.f_blocks
 
 
-def _content(crash: Crash, config: Config, exe: str) -> str:
+def _content(core: HeldCore, crash: Crash, config: Config, exe: str) -> str:
+    if not config.locked_memory and core.memory is None:
+        return "stacks"  # which memory was locked, only the process itself tells
     if config.rate_limit_burst and config.rate_limit_interval:
         now = int(time.time())
         stamps = state.stamps(exe or crash.comm, now, keep=config.rate_limit_burst)
@@ -132,24 +134,14 @@ def _fill(
 ) -> tuple[archive.Writer, Kept]:
     limit = _file_max(config, admitted, content)
     reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
-    writer: archive.Writer
-    if admitted.journal:
-        writer = archive.PlainWriter(fd, limit=limit, floor=admitted.floor, base=journal.CORE_AT)
-    else:
-        writer = (archive.Writer if config.compress else archive.PlainWriter)(
-            fd, limit=limit, reserve=reserve, floor=admitted.floor
-        )
-    planned = _plan(core, config, content, limit)
-    frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))
-    done = pipeline.store(
-        planned,
-        core.source,
-        writer,
-        level=config.compression_level,
-        workers=workers(),
-        frame=frame,
-    )
-    kept = _finish(core, planned, writer, done).replace(content=content, fd=fd, plain=not writer.compressed)
+    kept, writer, planned = _attempt(core, config, admitted, content, fd, limit, reserve)
+    if kept.reason and not planned.shrunk and core.memory and core.memory.is_there():
+        # The disk had less room than it said. What was cut off is the end, the first stack: once more, by worth.
+        os.ftruncate(fd, 0)
+        limit = min(limit, writer.written + reserve)
+        again = _attempt(core, config, admitted, content, fd, limit, reserve, whole=False)
+        kept, writer, planned = again[0].replace(reason=again[0].reason or kept.reason), *again[1:]
+    kept = kept.replace(content=content, fd=fd, plain=not writer.compressed)
     if admitted.journal:
         writer.settle()
         return writer, kept.replace(size=writer.core_size, journal=True)
@@ -163,6 +155,36 @@ def _fill(
     return writer, kept.replace(size=size, frames=tuple(writer.frames), stored=os.fstat(fd).st_size)
 
 
+def _attempt(
+    core: HeldCore,
+    config: Config,
+    admitted: Admission,
+    content: str,
+    fd: int,
+    limit: int,
+    reserve: int,
+    *,
+    whole: bool = True,
+) -> tuple[Kept, archive.Writer, plan.Plan]:
+    writer: archive.Writer
+    if admitted.journal:
+        writer = archive.PlainWriter(fd, limit=limit, floor=admitted.floor, base=journal.CORE_AT)
+    else:
+        kind = archive.Writer if config.compress else archive.PlainWriter
+        writer = kind(fd, limit=limit, reserve=reserve, floor=admitted.floor)
+    planned = choice.choose(core, config, content, room=writer.limit, exact=admitted.journal, whole=whole)
+    frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))
+    done = pipeline.store(
+        planned,
+        core.source,
+        writer,
+        level=config.compression_level,
+        workers=workers(),
+        frame=frame,
+    )
+    return _finish(core, planned, writer, done), writer, planned
+
+
 def workers() -> int:
     """One more than processors: while one writes to the disk, the others compress."""
     return (os.cpu_count() or 1) + 1
@@ -174,36 +196,6 @@ def _file_max(config: Config, admitted: Admission, content: str) -> int:
         return min(admitted.memory_max, ANALYSIS_MAX if not admitted.journal else INFINITY)
     limit = min(admitted.file_max, admitted.memory_max)
     return min(limit, config.budget) if content == "budget" else limit
-
-
-def _plan(core: HeldCore, config: Config, content: str, limit: int) -> plan.Plan:
-    layout = core.layout
-    if layout is None:
-        return plan.foreign(core.head)
-    secret = [] if config.locked_memory or core.directory is None else memory.locked(core.directory)
-    if content == "full" and not secret and _fits(core, layout, limit):
-        return plan.whole(layout, core.pages) if core.memory else plan.stream(layout)
-
-    selection = budget.Selection(layout, core.pages, without=secret)
-    worth = Worth(layout, core.memory.read if core.memory else _nothing, stack_size=config.stack_size_max)
-    # Compression decides how much fits, and it is not known yet: from memory, everything is offered in order
-    # of worth until the file is full. The stream cannot be read in that order: there the limit counts memory.
-    selection.fill(worth, INFINITY if core.memory else limit, rest=content != "stacks")
-    return budget.shrink(layout, selection, worth, from_stream=core.memory is None)
-
-
-def _nothing(_address: int, _size: int) -> bytes:
-    return b""
-
-
-def _fits(core: HeldCore, layout: Layout, limit: int) -> bool:
-    """Whether the core can be kept as the kernel would write it."""
-    if layout.size <= min(limit, SPARSE_MAX):
-        return True
-    if core.memory is None:
-        return layout.size <= limit
-    touched = budget.touched_size(layout, core.pages, enough=limit)
-    return touched <= limit and (layout.size <= SPARSE_MAX or touched > layout.size // 2)
 
 
 def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pipeline) -> Kept:
@@ -229,7 +221,7 @@ def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pi
     size = writer.core_size
     head = plan.cut(planned.head, layout, size)
     missing = core.missing(head)
-    note = budget.note(layout, missing)
+    note = budget.note(layout, missing, room=writer.limit // NOTE_PART)
     if writer.add_note(note):
         head = plan.cut(planned.head, layout, size, note=(size, len(note)))
     writer.rehead(head)

@@ -5,7 +5,7 @@ Runs before the release: tests/test_hot_path.py lists what this module may impor
 
 from __future__ import annotations
 
-from pycoredump import entry
+from pycoredump import budget, entry
 from pycoredump.record import Record
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 
-LINES_MAX = 4096  # stretches named in one field; the note in the core has more
+LINES_MAX = 1024  # stretches named in one field, the largest; the note in the core has more
 
 
 class Kept(Record):
@@ -53,6 +53,6 @@ def fields_of(kept: Kept) -> Fields:
 
 
 def _lines(stretches: tuple[Range, ...]) -> str:
-    lines = [f"{start:#x}-{end:#x}" for start, end in stretches[:LINES_MAX]]
+    lines = [f"{start:#x}-{end:#x}" for start, end in budget.largest(stretches, LINES_MAX)]
     more = len(stretches) - LINES_MAX
     return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)

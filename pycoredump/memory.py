@@ -14,6 +14,8 @@ from pycoredump.corefile import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pycoredump.corefile import Layout
     from pycoredump.procfs import ProcessDirectory
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 # What a page that cannot be had gives: of a truncated file, a device, a guard, one that is poisoned.
 PAGE_ERRORS = (errno.EIO, errno.EFAULT, errno.ENOMEM, errno.EINVAL)
-SMAPS_MAX = 256 << 20  # bytes; some 1.5 KiB for each mapping
 
 
 class Memory:
@@ -100,14 +101,33 @@ def open_memory(directory: ProcessDirectory, layout: Layout) -> Memory | None:
 def locked(directory: ProcessDirectory) -> list[Range]:
     """(start, end) of the mappings that the process had locked (mlock(2)), by VmFlags of /proc/PID/smaps.
 
-    The kernel walks all page tables for it, so this is asked for only where the answer is wanted.
+    The kernel walks all page tables for it, so this is asked for only where the answer is wanted. Where it cannot
+    be had, everything counts as locked.
     """
     found, span = [], b""
-    for line in directory.read("smaps", SMAPS_MAX).splitlines():
+    for line in _lines(directory, "smaps"):
         first, _, rest = line.partition(b" ")
         if b"-" in first and not first.endswith(b":"):
             span = first
         elif first == b"VmFlags:" and b"lo" in rest.split():
             start, _, end = span.partition(b"-")
             found.append((int(start, 16), int(end, 16)))
-    return found
+    return found if span else [(0, 1 << 64)]
+
+
+def _lines(directory: ProcessDirectory, name: str) -> Iterator[bytes]:
+    """The lines of a file of any length, a piece at a time."""
+    try:
+        fd = directory.open(name)
+    except OSError:
+        return
+    try:
+        rest = b""
+        while part := os.read(fd, 1 << 20):
+            *lines, rest = (rest + part).split(b"\n")
+            yield from lines
+        yield rest
+    except OSError:
+        return  # the process went away: its memory cannot be read any more either
+    finally:
+        os.close(fd)

@@ -183,25 +183,33 @@ def _section_header(layout: Layout) -> bytes:
 
 
 def jobs(runs: Iterator[Run], frame: int = FRAME) -> Iterator[Job]:
-    """The runs cut and packed into frames of at most `frame` bytes; long runs of zeros on their own."""
+    """The runs cut and packed into frames of at most `frame` bytes; long runs of zeros on their own.
+
+    Should the runs fail (the process went away), what came before is a frame, too.
+    """
     pending: list[Run] = []
     room = frame
-    for kind, where, size, content in runs:
-        if kind == ZERO and size >= ZERO_MIN:
-            if pending:
-                yield Job(runs=tuple(pending), size=frame - room)
-                pending, room = [], frame
-            for at in range(0, size, ZERO_MAX):
-                yield Job(runs=(), size=min(ZERO_MAX, size - at), zero=True)
-            continue
-        at = 0
-        while at < size:
-            take = min(size - at, room)
-            pending.append(Run((kind, where + at, take, content[at : at + take])))
-            at += take
-            room -= take
-            if room == 0:
-                yield Job(runs=tuple(pending), size=frame)
-                pending, room = [], frame
+    try:
+        for kind, where, size, content in runs:
+            if kind == ZERO and size >= ZERO_MIN:
+                if pending:
+                    yield Job(runs=tuple(pending), size=frame - room)
+                    pending, room = [], frame
+                for at in range(0, size, ZERO_MAX):
+                    yield Job(runs=(), size=min(ZERO_MAX, size - at), zero=True)
+                continue
+            at = 0
+            while at < size:
+                take = min(size - at, room)
+                pending.append(Run((kind, where + at, take, content[at : at + take])))
+                at += take
+                room -= take
+                if room == 0:
+                    yield Job(runs=tuple(pending), size=frame)
+                    pending, room = [], frame
+    except Exception:
+        if pending:
+            yield Job(runs=tuple(pending), size=frame - room)
+        raise
     if pending:
         yield Job(runs=tuple(pending), size=frame - room)
