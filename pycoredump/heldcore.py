@@ -54,6 +54,15 @@ class HeldCore:
             else pipeline.StreamSource(self.stdin, len(self.head))
         )
 
+    def touched(self, *, enough: int) -> int:
+        """Bytes of its memory that hold something; counting stops at `enough`. All of them if the process is gone."""
+        if self.layout is None:
+            return 0
+        try:
+            return budget.touched_size(self.layout, self.pages, enough=enough)
+        except ProcessGone:
+            return self.layout.size
+
     def missing(self, head: bytes) -> list[tuple[int, int]]:
         """(start, end) of what held something and is not in a core with this head."""
         if self.layout is None:

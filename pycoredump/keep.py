@@ -22,7 +22,6 @@ from pycoredump import (
     state,
     store,
 )
-from pycoredump.errors import ProcessGone
 from pycoredump.heldcore import HeldCore
 from pycoredump.kept import Kept
 from pycoredump.kept import fields_of as kept_fields
@@ -82,10 +81,7 @@ def _expected(core: HeldCore, config: Config, exe: str, most: int) -> int:
         return min(STACKS, most)
     size = core.layout.size
     if core.memory is not None:
-        try:
-            size = budget.touched_size(core.layout, core.pages, enough=most * COMPRESSED)
-        except ProcessGone:
-            pass  # the rest of the way finds out by itself, and keeps the notes
+        size = core.touched(enough=most * COMPRESSED)
     return min(size // COMPRESSED if config.compress else size, most)
 
 

@@ -36,7 +36,7 @@ def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     except ValueError:
         expected = ValueError
     if expected is ValueError or "NaN" in text or "Infinity" in text:
-        with pytest.raises(ValueError, match="(?s).+"):
+        with pytest.raises(ValueError, match=r"(?s).+"):
             quickjson.loads(text)
     else:
         assert quickjson.loads(text) == expected
@@ -49,7 +49,7 @@ def test_lone_surrogates_come_back_as_they_went() -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1 2", "", "[1,]", "{'a':1}", "\ufeff1"])
 def test_what_is_no_json_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="(?s).+"):
+    with pytest.raises(ValueError, match=r"(?s).+"):
         quickjson.loads(text)
 
 
