@@ -30,7 +30,10 @@ ET_CORE = 4
 PN_XNUM = 0xFFFF
 
 PAGE = 4096  # alignment of a core's segments that any reader accepts; larger pages are multiples of it
-SEGMENTS_MAX = 1 << 20  # vm.max_map_count is 65530 by default; more than this is not a core
+SEGMENTS_MAX = (
+    1 << 17
+)  # vm.max_map_count is 65530 by default; with more than this, the core is kept as it comes
+CHUNK = 1 << 20  # bytes read at once
 NOTES_MAX = 48 << 20  # bytes of notes held in memory; further ones are stored, but not read
 
 
@@ -77,9 +80,11 @@ class Layout(Record):
     auxv_raw: bytes = b""
     files: tuple[MappedFile, ...] = ()
 
+    whole: bool = True  # all notes are in `head`
+
     @property
-    def notes(self) -> bytes:
-        return self.head[self.notes_at :]
+    def notes(self) -> memoryview:
+        return memoryview(self.head)[self.notes_at :]
 
 
 def reader(fd_read: Read) -> Read:
@@ -135,7 +140,7 @@ def scan(read: Read) -> Layout:
     if kind != ET_CORE or phentsize != (56 if abi_word == 8 else 32) or phoff != len(head):
         raise TruncatedCore("The stream is not an ELF core as the kernel writes it", bytes(head))
 
-    headers = _headers(abi, take, phnum, phentsize)
+    headers = _headers(abi, take, phnum, phentsize, head)
     return _layout(abi, headers, head, read, extended=phnum == PN_XNUM)
 
 
@@ -157,7 +162,9 @@ def _ident(ident: bytes, head: bytearray) -> tuple[int, str]:
     return words[ident[4]], orders[ident[5]]
 
 
-def _headers(abi: Abi, take: Callable[[int, str], bytes], phnum: int, entry: int) -> list[Segment]:
+def _headers(
+    abi: Abi, take: Callable[[int, str], bytes], phnum: int, entry: int, head: bytearray
+) -> list[Segment]:
     # With PN_XNUM the true number is in a section header at the very end of the stream; but the notes
     # follow the program headers directly, so the first one (PT_NOTE) tells it by its offset.
     ehdr = 64 if abi.word == 8 else 52
@@ -166,7 +173,7 @@ def _headers(abi: Abi, take: Callable[[int, str], bytes], phnum: int, entry: int
     if phnum == PN_XNUM and rows and rows[0][0] == PT_NOTE:
         phnum = (rows[0].offset - ehdr) // entry
     if phnum > SEGMENTS_MAX:
-        raise CoreError(f"The core claims {phnum} program headers")
+        raise TruncatedCore(f"The core claims {phnum} program headers", bytes(head))
 
     return rows + segments_of(abi, take((phnum - 1) * entry, "program headers")) if phnum > 1 else rows
 
@@ -198,8 +205,21 @@ def _layout(abi: Abi, headers: list[Segment], head: bytearray, read: Read, *, ex
 
     head.extend(read(min(note.offset - len(head), NOTES_MAX)))
     notes_at = len(head)
-    head.extend(read(min(note.filesz, NOTES_MAX)))
-    layout = Layout(abi=abi, head=bytes(head), notes_at=notes_at, segments=loads, size=max(size, len(head)))
+    wanted = note.offset + note.filesz
+    while len(head) < min(wanted, notes_at + NOTES_MAX):
+        part = read(min(wanted - len(head), CHUNK))
+        if not part:
+            break
+        head.extend(part)
+    layout = Layout(
+        abi=abi,
+        head=bytes(head),
+        notes_at=notes_at,
+        segments=loads,
+        size=max(size, len(head)),
+        whole=len(head) == wanted,
+    )
+    head.clear()
     return _with_notes(layout)
 
 

@@ -50,7 +50,7 @@ class Abi(Record):
     order: str  # "<" or ">", as struct takes it
     machine: int  # e_machine
 
-    def unpack(self, format: str, data: bytes, offset: int) -> tuple[int, ...]:
+    def unpack(self, format: str, data: bytes | memoryview, offset: int) -> tuple[int, ...]:
         return struct.unpack_from(self.order + format, data, offset)
 
     @property
@@ -124,7 +124,7 @@ class ProcessInfo(Record):
     arguments: bytes  # psargs: at most 79 bytes, the arguments joined by blanks
 
 
-def notes(data: bytes, abi: Abi) -> Iterator[Note]:
+def notes(data: bytes | memoryview, abi: Abi) -> Iterator[Note]:
     """The notes in the contents of a PT_NOTE; stops at the first one that is not whole."""
     at = 0
     while at + 12 <= len(data):
@@ -134,9 +134,9 @@ def notes(data: bytes, abi: Abi) -> Iterator[Note]:
             return
 
         yield Note(
-            name=data[at + 12 : at + 12 + name_size].rstrip(b"\0"),
+            name=bytes(data[at + 12 : at + 12 + name_size]).rstrip(b"\0"),
             type=kind,
-            data=data[start : start + size],
+            data=bytes(data[start : start + size]),
         )
         at = start + (size + 3 & ~3)
 
@@ -206,8 +206,9 @@ def mapped_files(data: bytes, abi: Abi) -> tuple[MappedFile, ...]:
 
     rows = struct.iter_unpack(f"{abi.order}3{abi.long}", data[2 * abi.word : names_at])
     names = data[names_at:].split(b"\0")
+    one: dict[bytes, bytes] = {}  # a large process maps the same few files over and over
     return tuple(
-        MappedFile(start=start, end=end, offset=offset * page, path=name)
+        MappedFile(start=start, end=end, offset=offset * page, path=one.setdefault(name, name))
         for (start, end, offset), name in zip(rows, names, strict=False)
     )
 

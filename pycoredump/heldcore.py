@@ -42,7 +42,7 @@ class HeldCore:
                 ) from None
             return
         self.head = self.layout.head
-        if directory is not None and self.layout.size > PIPE:
+        if directory is not None and self.layout.size > PIPE and self.layout.whole:
             self.memory = memory.open_memory(directory, self.layout)
             self.pages = pagemap.open_pages(directory) if self.memory else None
 
