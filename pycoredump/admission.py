@@ -128,6 +128,9 @@ def content_for(config: Config, exe: str) -> str:
 
 def matches(glob: str, text: str) -> bool:
     """`*` and `?` as in glob(7), nothing else; fnmatch would cost the import of re. Linear in time."""
+    if "?" not in glob:
+        return _matches_stars(glob.split("*"), text)
+
     star, mark, at, g = -1, 0, 0, 0
     while at < len(text):
         if g < len(glob) and (glob[g] == "?" or glob[g] == text[at]) and glob[g] != "*":
@@ -140,3 +143,21 @@ def matches(glob: str, text: str) -> bool:
         else:
             return False
     return glob[g:].strip("*") == ""
+
+
+def _matches_stars(parts: list[str], text: str) -> bool:
+    """As matches(), for what stands between the stars: by find(), as names of variables may be long and many."""
+    first, *middle = parts
+    if not middle:
+        return text == first
+    last = middle.pop()
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

@@ -171,7 +171,7 @@ def environ(block: bytes, patterns: tuple[str, ...]) -> bytes:
         upper = name.decode("utf-8", "surrogateescape").upper()
         if equals and any(admission.matches(pattern.upper(), upper) for pattern in patterns):
             value = REDACTED
-        lines.append(name + equals + value.replace(b"\\", b"\\\\").replace(b"\n", b"\\n"))
+        lines.append((name + equals + value).replace(b"\\", b"\\\\").replace(b"\n", b"\\n"))
     return b"\n".join(lines)
 
 

@@ -16,11 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycoredump.crash import Crash
 
-# Bytes read at most. The sum of all stays far below what journald takes in one entry.
+# Bytes read at most. The sum of all stays far below what journald takes in one entry. A process may fill its
+# arguments and environment with megabytes; the handler has better to do than to quote them.
 FILES = {
     "comm": 64,
-    "cmdline": 2 << 20,
-    "environ": 2 << 20,
+    "cmdline": 512 << 10,
+    "environ": 512 << 10,
     "cgroup": 64 << 10,
     "status": 64 << 10,
     "limits": 64 << 10,
@@ -31,6 +32,7 @@ FILES = {
 LINKS = ("exe", "cwd", "root")
 FDS_MAX = 4096  # descriptors listed; systemd-coredump's entries broke with 90,000 of them
 FDINFO_MAX = 2048
+OPEN_FDS_MAX = 2 << 20  # bytes told of all of them
 
 READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -190,12 +192,16 @@ def open_fds(directory: ProcessDirectory) -> bytes:
     finally:
         os.close(fd)
 
-    blocks = []
+    blocks: list[bytes] = []
+    room = OPEN_FDS_MAX
     for number in numbers[:FDS_MAX]:
+        if room <= 0:
+            break
         target = directory.link(f"fd/{number}")
         blocks.append(b"%d:%s\n%s" % (number, target, directory.read(f"fdinfo/{number}", FDINFO_MAX)))
-    if len(numbers) > FDS_MAX:
-        blocks.append(b"... and %d more\n" % (len(numbers) - FDS_MAX))
+        room -= len(blocks[-1])
+    if len(numbers) > len(blocks):
+        blocks.append(b"... and %d more\n" % (len(numbers) - len(blocks)))
     return b"\n".join(blocks)
 
 
