@@ -13,6 +13,7 @@ import statistics
 import sys
 
 import crashers
+import crowd
 import measure
 import report
 import services
@@ -39,7 +40,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="all samples, medians and ratios as JSON")
     parser.add_argument("--rounds", type=int, default=3, help="how often each crash is repeated (3)")
     parser.add_argument(
-        "--only", action="append", choices=[case.name for case in CASES], help="this case; may be repeated"
+        "--only",
+        action="append",
+        choices=[*(case.name for case in CASES), "list"],
+        help="this case; may be repeated",
     )
     parser.add_argument(
         "--handlers", default=",".join(NAMES), help=f"some of {','.join(NAMES)}, separated by commas"
@@ -54,6 +58,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def compare(options: argparse.Namespace) -> int:
     wanted = [case for case in CASES if (case.name in options.only if options.only else not case.optional)]
+    listing = listed(options)
+    if not wanted:
+        print(json.dumps({"list": listing}, indent=1) if options.json else "\n".join(crowd.lines(listing)))
+        return 0
     with contextlib.ExitStack() as stack:
         taken = stack.enter_context(machine(directory=DIRECTORY))
         stack.enter_context(services.journald())
@@ -63,10 +71,21 @@ def compare(options: argparse.Namespace) -> int:
         samples, zstds = rounds(taken, meter, contenders, zstd, wanted, options.rounds)
         sizes = zstd.sizes if zstd else {}
     if options.json:
-        print(json.dumps(as_json(samples, zstds, sizes, options.rounds), indent=1))
+        print(json.dumps(as_json(samples, zstds, sizes, options.rounds) | {"list": listing}, indent=1))
     else:
-        print("\n".join(report.lines(samples, zstds, sizes)))
+        print("\n".join([*report.lines(samples, zstds, sizes), *(crowd.lines(listing) if listing else [])]))
     return 0
+
+
+def listed(options: argparse.Namespace) -> dict[str, crowd.Figures]:
+    """What the tool costs with many crashes at hand; {} if it is not asked for, or cannot be measured."""
+    if "list" not in options.only if options.only else "pycoredump" not in options.handlers.split(","):
+        return {}
+    if reason := crowd.obstacle():
+        progress(f"list {reason}")
+        return {}
+    progress(f"list of {crowd.CRASHES:,} crashes")
+    return crowd.figures()
 
 
 def contender(name: str, taken: Machine, stack: contextlib.ExitStack) -> Contender:
