@@ -9,10 +9,9 @@ import _bisect
 import os
 import struct
 
-from pycoredump import quickjson, zstd
+from pycoredump import frames, quickjson, zstd
 from pycoredump.archive import METADATA_TAG
 from pycoredump.errors import ArchiveError
-from pycoredump.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,21 +19,36 @@ if TYPE_CHECKING:
     from typing import Any
 
 FOOTER = 9  # bytes: number of frames, descriptor, magic
-FRAMES_MAX = 1 << 24
+FRAMES_MAX = 1 << 20  # of 1 MiB each that is a TiB, without its zeros
 METADATA_MAX = 64 << 20  # bytes of JSON
+METADATA_FRAMES = 16  # the last ones count: the handler's, the analysis's, some of others
 FRAME_MAX = 64 << 20  # bytes of one frame once decompressed; ours have 2 MiB, unless they are runs of zeros
 CACHE = 4  # frames kept decompressed
 CHUNK = 1 << 20
 WINDOW_MAX = 1 << 27  # what any coredumpctl takes
 
 
-class Frame(Record):
-    """One frame of the file."""
+class Frame(tuple[int, int, int, int]):
+    """One frame of the file: (at, size) in it, (start, length) in the core. A tuple: there may be a million."""
 
-    at: int  # in the file
-    size: int  # in the file
-    start: int  # in the core
-    length: int  # in the core; 0 for skippable frames
+    __slots__ = ()
+
+    @property
+    def at(self) -> int:
+        return self[0]
+
+    @property
+    def size(self) -> int:
+        return self[1]
+
+    @property
+    def start(self) -> int:
+        return self[2]
+
+    @property
+    def length(self) -> int:
+        """0 for skippable frames."""
+        return self[3]
 
 
 class Archive:
@@ -51,7 +65,7 @@ class Archive:
         self.size = os.fstat(fd).st_size
         begin = os.pread(fd, 4, base)
         self.plain = begin == b"\x7fELF"
-        if not self.plain and begin != zstd.MAGIC and not _is_skippable(begin):
+        if not self.plain and begin != zstd.MAGIC and not frames.is_skippable(begin):
             raise ArchiveError(f"{name} is neither an archive nor a core", hint="Archives end in .zst.")
         self.frames = self._frames()
         self._data = [frame for frame in self.frames if frame.length]
@@ -75,10 +89,14 @@ class Archive:
         """The journal's fields from the metadata frames, later ones over earlier ones; {} if there are none."""
         if self._metadata is None:
             self._metadata = {}
-            for frame in self.frames:
-                if not frame.length:
-                    self._metadata |= _metadata(os.pread(self.fd, min(frame.size, METADATA_MAX), frame.at))
+            skippable = [frame for frame in self.frames if not frame.length and self._is_metadata(frame)]
+            for frame in skippable[-METADATA_FRAMES:]:
+                self._metadata |= _metadata(_pread(self.fd, min(frame.size, METADATA_MAX), frame.at))
         return self._metadata
+
+    def _is_metadata(self, frame: Frame) -> bool:
+        begin = os.pread(self.fd, 16, frame.at)
+        return begin[:4] == struct.pack("<I", zstd.METADATA) and begin[8:] == METADATA_TAG
 
     def read(self, start: int, size: int) -> bytes:
         """Bytes of the core from offset `start`; fewer at its end. ArchiveError if it is damaged or not seekable."""
@@ -127,8 +145,10 @@ class Archive:
                 except zstandard.ZstdError as e:
                     raise ArchiveError(f"{self.name} is damaged: {e}") from None
                 if not part:
-                    return
+                    break
                 yield part
+        if not frames.is_whole(self.fd, self.size):
+            raise ArchiveError(f"{self.name} is cut off: its last frame has no end")
 
     def _part(self, frame: Frame, start: int, size: int) -> bytes:
         if self._is_zeros(frame):
@@ -146,9 +166,9 @@ class Archive:
         if frame.at in self._cache:
             self._cache[frame.at] = self._cache.pop(frame.at)
             return self._cache[frame.at]
-        if frame.length > FRAME_MAX:
+        if frame.length > FRAME_MAX or frame.size > 2 * frame.length + zstd.BLOCK:
             raise ArchiveError(
-                f"{self.name} is damaged: its frame at {frame.at} claims {frame.length} bytes"
+                f"{self.name} is damaged: its frame at {frame.at} claims {frame.length} bytes in {frame.size}"
             )
         data = _pread(self.fd, frame.size, frame.at)
         if _content_size(data) not in (-1, frame.length):
@@ -190,11 +210,11 @@ class Archive:
         at = self.size - table_size - sum(size for size, _ in rows)
         if at < 0 or (at > 0 and not self.plain):
             raise ArchiveError(f"{self.name} is damaged: its seek table does not fit the file")
-        frames, start = [], 0
+        placed, start = [], 0
         for size, length in rows:
-            frames.append(Frame(at=at, size=size, start=start, length=length))
+            placed.append(Frame((at, size, start, length)))
             at, start = at + size, start + length
-        return frames
+        return placed
 
 
 def _library() -> Any:  # the C module has no types
@@ -205,10 +225,6 @@ def _library() -> Any:  # the C module has no types
             f"python3-zstandard cannot be used ({type(e).__name__}: {e})",
             hint="`zstd -d` decompresses the core.",
         ) from None
-
-
-def _is_skippable(begin: bytes) -> bool:
-    return len(begin) == 4 and struct.unpack("<I", begin)[0] & 0xFFFFFFF0 == 0x184D2A50
 
 
 def _metadata(frame: bytes) -> dict[str, str]:
