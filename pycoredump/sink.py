@@ -44,8 +44,9 @@ class Sink:
                 self._write(direct=self.flushed % BLOCK == 0)
 
     def settle(self) -> None:
-        """Write what is still staged. OSError as append()."""
+        """Write what is still staged; then the file is as any other one. OSError as append()."""
         self._write(direct=False)
+        self._switch(direct=False)  # also if nothing was staged: who writes next knows nothing of alignment
 
     def reset(self, size: int) -> None:
         """Forget everything behind the first `size` bytes, which are in the file."""
