@@ -261,6 +261,13 @@ def disk(loaded: Config) -> Iterator[Item]:
             found=f"{loaded.directory} is of user {facts.st_uid}, mode {facts.st_mode & 0o7777:o}: others could change cores",
             hint=f"chown root:root {loaded.directory}; chmod 711 {loaded.directory}",
         )
+    elif facts.st_mode & 0o044:
+        yield Item(
+            name="directory",
+            state=NOTE,
+            found=f"{loaded.directory} has mode {facts.st_mode & 0o7777:o}: others see whose programs crashed",
+            hint=f"chmod 711 {loaded.directory}",
+        )
     total, free = space.f_frsize * space.f_blocks, space.f_frsize * space.f_bavail
     yield from _use(loaded, total)
     wanted = admission.keep_free(loaded, total)
@@ -338,7 +345,9 @@ def kernel_log(*, path: str = "/dev/kmsg") -> Iterator[Item]:
     if own:
         text = own[-1].decode("utf-8", "backslashreplace")
         yield Item(
-            name="kernel log", state=NOTE, found=f"{len(own)} messages of the handler, the last: {text}"
+            name="kernel log",
+            state=NOTE,
+            found=f"{screen.counted(len(own), 'message')} of the handler, the last: {text}",
         )
 
 

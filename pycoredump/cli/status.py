@@ -27,7 +27,7 @@ def run(command: options.Command) -> int:
         print(screen.json_text(rows, command.get("json")))
     else:
         style = Style(colour=screen.wants_colour(tty=sys.stdout.isatty()))
-        for line in text(items, style):
+        for line in text(items, style, width=screen.columns()):
             print(line)
     return 1 if any(one.state == BAD for one in items) else 0
 
@@ -48,15 +48,26 @@ def look(command: options.Command) -> Iterator[Item]:
     yield from health.kernel_log()
 
 
-def text(items: list[Item], style: Style) -> Iterator[str]:
-    """A line for each item, a second one with what to do."""
-    width = max(len(one.name) for one in items)
+def text(items: list[Item], style: Style, *, width: int = 0) -> Iterator[str]:
+    """A line for each item, a second one with what to do; folded at the width of the terminal."""
+    label = max(len(one.name) for one in items)
     unicode = "utf" in (sys.stdout.encoding or "").lower()
     for one in items:
         mark, word, colour = MARKS[one.state]
-        yield f"{style.paint(mark if unicode else word, colour)} {one.name:>{width}}: {screen.shown(one.found)}"
-        if one.hint and one.state != OK:
-            yield f"{'':>{width + 4}}→ {one.hint}" if unicode else f"{'':>{width + 7}}to do: {one.hint}"
+        mark = mark if unicode else f"{word:<4}"
+        left = len(mark) + label + 3
+        first, *more = _folded(screen.shown(one.found), width - left)
+        yield f"{style.paint(mark, colour)} {one.name:>{label}}: {first}"
+        hints = _folded(one.hint, width - left - 2) if one.hint and one.state != OK else []
+        more += [f"{'  ' if i else '→ ' if unicode else '> '}{line}" for i, line in enumerate(hints)]
+        for line in more:
+            yield f"{'':>{left}}{line}"
     bad = sum(one.state == BAD for one in items)
     yield ""
     yield f"{bad} of {len(items)} findings are bad" if bad else "crashes are caught"
+
+
+def _folded(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return (textwrap.wrap(text, width, break_on_hyphens=False) if width > 20 else []) or [text]

@@ -151,7 +151,7 @@ def test_crashes_that_the_kernel_skipped_are_counted(tmp_path: pathlib.Path, lin
     found = list(health.kernel_log(path=os.fspath(log)))
     assert found[0].state == BAD
     assert found[0].found.startswith("2 in the kernel log, the last ")
-    assert found[1].found == "1 messages of the handler, the last: Process 1 (a) "
+    assert found[1].found == "1 message of the handler, the last: Process 1 (a) "
 
 
 def test_a_kernel_log_that_may_not_be_read_is_told(tmp_path: pathlib.Path) -> None:
@@ -170,6 +170,22 @@ def test_what_is_bad_comes_with_what_to_do() -> None:
     assert lines[1].endswith(" long: y\\x1b")
     assert lines[2].endswith(" do")
     assert lines[-1] == "1 of 2 findings are bad"
+
+
+def test_long_findings_are_folded_at_the_width_of_the_terminal() -> None:
+    items = [Item(name="name", state=BAD, found="word " * 30, hint="what to do " * 10)]
+    lines = list(status.text(items, Style(colour=False), width=60))
+    assert max(map(len, lines)) <= 60
+    assert len(lines) > 6
+    assert lines[1].startswith(" " * 8 + "word")
+
+
+def test_a_directory_that_others_may_list_is_noted(tmp_path: pathlib.Path) -> None:
+    os.chmod(tmp_path, 0o755)
+    first = next(health.disk(Config(directory=os.fspath(tmp_path))))
+    assert (first.name, first.state) == ("directory", NOTE)
+    os.chmod(tmp_path, 0o711)
+    assert next(health.disk(Config(directory=os.fspath(tmp_path)))).name == "archives"
 
 
 def test_the_exit_status_says_whether_something_is_bad(tmp_path: pathlib.Path) -> None:
