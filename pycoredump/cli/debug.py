@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -26,13 +27,10 @@ def run(command: options.Command) -> int:
             print(line)
         print(flush=True)
 
-    path, temporary = _core_file(one, found)
-    try:
+    with contextlib.ExitStack() as held:
+        path = _core_file(one, found, held)
         exe = executable(one, root=found.place.root)
         return start([*debugger, *_settings(debugger, one, found), *exe, "-c", path])
-    finally:
-        if temporary:
-            os.unlink(path)
 
 
 def _debugger(command: options.Command) -> list[str]:
@@ -99,14 +97,13 @@ def _settings(debugger: list[str], one: Incident, found: Incidents) -> list[str]
     return []
 
 
-def _core_file(one: Incident, found: Incidents) -> tuple[str, bool]:
-    """A file that a debugger can read, and whether it is to be removed: plain cores are read where they are."""
-    with core.opened(one, found) as archive:
-        if archive.plain and os.path.isabs(archive.name):
-            return archive.name, False
-        if archive.plain and os.path.exists(archive.name):
-            return os.path.abspath(archive.name), False
-    return dump.to_temporary(one, found), True
+def _core_file(one: Incident, found: Incidents, held: contextlib.ExitStack) -> str:
+    """A file that a debugger can read: plain cores are read where they are."""
+    if one.file:
+        with core.opened(one, found) as archive:
+            if archive.plain:
+                return os.path.abspath(archive.name)
+    return dump.to_temporary(one, found, held)
 
 
 def start(command: list[str]) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pycoredump.reader import Archive
 
 TEMPORARY = "/var/tmp"  # as coredumpctl: /tmp is memory on many hosts
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PROGRESS_AFTER = 1.0  # seconds until a progress bar appears
 
 Part = bytes | int  # bytes, or so many zeros
@@ -172,15 +173,17 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def to_temporary(one: Incident, found: Incidents, directory: str = TEMPORARY) -> str:
-    """The core decompressed into a new file that only we can read; the caller removes it."""
+def to_temporary(one: Incident, found: Incidents, held: contextlib.ExitStack) -> str:
+    """The core decompressed into a new file that only we can read, and which goes away with `held`."""
     with core.opened(one, found) as archive:
-        fd, path = tempfile.mkstemp(prefix="coredump-", dir=directory)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # no file without who removes it
+        try:
+            fd, path = tempfile.mkstemp(prefix="coredump-", dir=TEMPORARY)
+            held.callback(os.unlink, path)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             _copy(archive.stream(), fd, archive.core_size)
-        except BaseException:
-            os.unlink(path)
-            raise
         finally:
             os.close(fd)
     return path
