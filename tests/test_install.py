@@ -343,6 +343,24 @@ def test_our_own_settings_never_count_as_the_time_before(kernel: Kernel) -> None
     assert registration.before(kernel, None) == registration.DEFAULT
 
 
+def test_a_pattern_put_back_by_hand_leaves_our_settings_no_part_of_the_time_before(kernel: Kernel) -> None:
+    before = kernel.values()
+    registration.register(kernel, shipped())
+    kernel.write("kernel.core_pattern", before["kernel.core_pattern"])
+
+    assert registration.before(kernel, Saved(sysctl=before)) == before
+    registration.restore(kernel, before)
+    assert kernel.values() == before
+
+
+def test_a_unit_that_the_administrator_may_have_enabled_is_stopped_by_uninstall() -> None:
+    units = [file.path for file in layout.files("/usr") if layout.is_unit(file.path)]
+
+    assert f"{layout.UNITS}/pycoredump-watch.service" in units
+    assert f"{layout.UNITS}/pycoredump-analysis.socket" in units
+    assert f"{layout.UNITS}/pycoredump-analysis@.service" not in units
+
+
 def test_what_is_saved_is_read_back(tmp_path: pathlib.Path) -> None:
     path = os.fspath(tmp_path / "lib/install.json")
     saved = Saved(sysctl={"kernel.core_pattern": "|/x %P"}, units=("apport.service",))

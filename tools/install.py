@@ -91,7 +91,7 @@ def install(prefix: str) -> None:
         tree.install(host, layout.library(prefix), layout.files(prefix))
         print(f"Installed the handler {crash.HANDLER} and the rest under {prefix}")
         register(kernel)
-        _units("enable", prefix)
+        _enable(prefix)
         print(*proof.prove(), sep="\n")
 
     for sentence in registration.overridden():
@@ -133,7 +133,7 @@ def undone(host: Tree, kernel: Kernel, prefix: str) -> Iterator[None]:
         for key, value in reversed(before.items()):
             _attempt(kernel.write, key, value)
         if saved is None:
-            _attempt(_units, "disable", prefix)
+            _attempt(_disable, prefix)
         _attempt(tree.undo, host, layout.library(prefix))
         _attempt(_reload)
         for unit in rivals:
@@ -170,7 +170,7 @@ def uninstall(prefix: str) -> None:
     settings = registration.before(kernel, saved)
     for change in registration.restore(kernel, settings):
         print(f"Set {change}")
-    _units("disable", prefix)
+    _disable(prefix)
     removed = tree.uninstall(host, library, kept=layout.CONFIGURATION)
     print(f"Removed {len(removed)} files, {crash.HANDLER} and {library} among them")
     _reload()
@@ -194,14 +194,26 @@ def _has_user() -> bool:
     return True
 
 
-def _units(verb: str, prefix: str) -> None:
-    """Enable or disable the installed sockets and timers, where systemd runs."""
+def _enable(prefix: str) -> None:
+    """Start the installed sockets and timers, where systemd runs."""
     _reload()
     if not registration.has_systemd():
         return
     for path in tree.installed(Tree(), layout.library(prefix)):
         if layout.starts_at_boot(path):
-            registration.systemctl(verb, "--now", os.path.basename(path))
+            registration.systemctl("enable", "--now", os.path.basename(path))
+
+
+def _disable(prefix: str) -> None:
+    """Stop every unit, also one that the administrator enabled, and have systemd forget when a timer ran."""
+    if not registration.has_systemd():
+        return
+    units = [path for path in tree.installed(Tree(), layout.library(prefix)) if layout.is_unit(path)]
+    for path in units:
+        registration.systemctl("disable", "--now", os.path.basename(path))
+    for path in units:
+        if path.endswith(".timer"):
+            registration.systemctl("clean", "--what=state", os.path.basename(path))
 
 
 def _reload() -> None:

@@ -138,3 +138,8 @@ def _completions(prefix: str, source: pathlib.Path) -> Iterator[File]:
 def starts_at_boot(path: str) -> bool:
     """Whether systemd is to start the unit: sockets and timers are ours to enable, services the administrator's."""
     return path.startswith(UNITS) and path.endswith((".socket", ".timer"))
+
+
+def is_unit(path: str) -> bool:
+    """Whether systemd may run it as it stands; a template has no life of its own."""
+    return path.startswith(UNITS) and path.endswith((".service", ".socket", ".timer")) and "@" not in path

@@ -51,7 +51,11 @@ def wanted(path: pathlib.Path) -> dict[str, str]:
 def before(kernel: Kernel, saved: Saved | None) -> dict[str, str]:
     """What to go back to. Our own values never count as what was there before."""
     now = kernel.values()
-    if not ours(now.get(sysctl.CORE_PATTERN, "")):
+    pattern = now.get(sysctl.CORE_PATTERN, "")
+    # Somebody put the old pattern back by hand: the others are still ours.
+    if saved is not None and pattern == saved.sysctl.get(sysctl.CORE_PATTERN):
+        return saved.sysctl
+    if not ours(pattern):
         return now
     return saved.sysctl if saved is not None else {key: DEFAULT[key] for key in now}
 
@@ -103,7 +107,8 @@ def register(kernel: Kernel, settings: dict[str, str]) -> list[str]:
 
 def restore(kernel: Kernel, settings: dict[str, str]) -> list[str]:
     """Put back what was, in the reverse order. A pattern of somebody else stays: it came after us."""
-    if not ours(kernel.read(sysctl.CORE_PATTERN) or ""):
+    pattern = kernel.read(sysctl.CORE_PATTERN) or ""
+    if not ours(pattern) and pattern != settings.get(sysctl.CORE_PATTERN):
         return []
     changed = []
     for key in reversed(sysctl.ORDER):
