@@ -26,6 +26,7 @@ from pycoredump import crash as crashes
 from pycoredump.errors import PycoredumpError
 from pycoredump.heldcore import HeldCore
 from pycoredump.kept import Kept
+from pycoredump.watcher import Watcher
 from pycoredump.way import Way
 from pycoredump.zstd import PACKAGES
 
@@ -47,6 +48,8 @@ def main(argv: list[str], *, etc: str = "/etc", lib: str = "/usr/lib") -> int:
 
     way = Way(crash)
     try:
+        secure(way)
+        watch(way, etc, lib, *argv)
         return handle(way, etc=etc, lib=lib)
     except BaseException as e:
         # The last line of defence: whatever it was, the crash is in the log.
@@ -57,7 +60,6 @@ def main(argv: list[str], *, etc: str = "/etc", lib: str = "/usr/lib") -> int:
 
 def handle(way: Way, *, etc: str, lib: str) -> int:
     """The steps of the design, in its order."""
-    secure(way)
     configure(way, etc=etc, lib=lib)
     gather(way)
     announce(way)
@@ -80,6 +82,14 @@ def secure(way: Way) -> None:
         way.problems += guard.secure(lambda text: journal.kernel_log(journal.LOG_WARNING, text))
     except OSError as e:
         way.problems.append(f"The handler runs without its precautions: {_sentence(e)}")
+
+
+def watch(way: Way, *arguments: str) -> None:
+    """Have somebody at hand who tells of the crash if we are killed. It can be done without."""
+    try:
+        way.watcher = Watcher(*arguments)
+    except OSError as e:
+        way.problems.append(f"Nobody watches the handler: {_sentence(e)}")
 
 
 def configure(way: Way, *, etc: str, lib: str) -> None:
@@ -202,9 +212,11 @@ def record(way: Way) -> bool:
         first = fields["MESSAGE"].split(b"\n", 1)[0].decode("utf-8", "backslashreplace")
         where = f" Core: {way.kept.file}." if way.kept.file else ""
         journal.kernel_log(journal.LOG_CRIT, f"{first}{where} (Not in the journal: {e.strerror})")
-        return True
+        problem = ""
     if problem:
         way.log(journal.LOG_WARNING, problem)
+    if way.watcher:
+        way.watcher.done()
     return True
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pycoredump.entry import Fields
     from pycoredump.modules import OpenModule
     from pycoredump.procfs import Process
+    from pycoredump.watcher import Watcher
 
 
 class Way:
@@ -36,6 +37,7 @@ class Way:
         self.found: Fields = {}  # what the analysis adds to the entry
         self.message = ""  # its second part
         self.unread = 0  # bytes of the stream that were left in it
+        self.watcher: Watcher | None = None  # who tells of the crash if we cannot
 
     def log(self, priority: int, text: str) -> None:
         journal.log(priority, text, journald=self.journald)

@@ -43,7 +43,8 @@ ALLOWED = {
 BUILT_IN = ("_imp", "_signal", "_thread", "time", "posix", "sys")
 
 # Runs the handler in a fresh interpreter up to the release, which is the first to open /dev/null for reading
-# alone; there it tells what is loaded and ends. It says nothing to the journal nor to the kernel log.
+# alone; there it tells what is loaded and ends. It says nothing to the journal nor to the kernel log, and has nobody
+# who would do so for it.
 UNTIL_RELEASE = """
 import sys
 bare = set(sys.modules)
@@ -55,7 +56,7 @@ def watch(event, arguments):
         loaded = sorted(set(sys.modules) - bare)
         posix.write(1, ("\\n".join(loaded) + "\\n").encode())
         posix._exit(0)
-    if event in ("socket.sendmsg", "socket.connect") or (event == "open" and arguments[0] == "/dev/kmsg"):
+    if event in ("socket.sendmsg", "socket.connect", "os.posix_spawn") or (event == "open" and arguments[0] == "/dev/kmsg"):
         raise OSError(111, "Connection refused")
 
 sys.addaudithook(watch)

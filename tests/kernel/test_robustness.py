@@ -244,41 +244,58 @@ def kill_handler(one: launchers.Handler, victim: Victim, delay: float, number: s
     return victim.wait()
 
 
-def test_killed_handler_leaves_no_half_file(kernel: Machine, program: Program, handler: MakeHandler) -> None:
+def is_watched(pid: int) -> bool:
+    """Whether somebody waits beside the handler of this process: from then on its crash is told in any case."""
+    return bool(running(b"pycoredump.lost", b"\0%d\0" % pid))
+
+
+@pytest.mark.parametrize(
+    "moments", [(0.0, 0.1), (0.1, 0.5), (0.5, 2.0)], ids=["early", "while-writing", "late"]
+)
+def test_killed_handler_leaves_an_entry_and_no_half_file(
+    moments: tuple[float, float], kernel: Machine, program: Program, handler: MakeHandler
+) -> None:
     one = handler()
-    moments = random.Random(1)
-    for _ in range(12):
-        victim = kernel.start([program("threads"), "3", "32", "mixed"])
-        death = kill_handler(one, victim, moments.uniform(0.0, 0.6), signal.SIGKILL)
+    chosen = random.Random(1)
+    killed = []
+    for _ in range(6):
+        victim = kernel.start([program("threads"), "3", "64", "mixed"])
+        victim.kill()
+        until(lambda pid=victim.pid: is_watched(pid), "somebody who watches")  # type: ignore[misc]
+        time.sleep(chosen.uniform(*moments))
+        found = running_handler(one.path, victim.pid)
+        if found:
+            os.kill(found, signal.SIGKILL)
+        death = victim.wait()
         assert death.signal == signal.SIGABRT  # it was released
-        until(lambda pid=death.pid: not running_handler(one.path, pid), "the end of the handler")  # type: ignore[misc]
-    stored = one.stored()
-    assert [path for path in stored if not whole(path)] == []
-    assert sorted(one.core.iterdir()) == stored if one.core.is_dir() else not stored
+        killed.append((death, bool(found)))
+    for death, _ in killed:
+        entry = services.wait_for_entry(death.pid, death.stamp)
+        assert entry["COREDUMP_SIGNAL_NAME"] == b"SIGABRT"
+        stored = one.stored(death.pid)
+        assert all(whole(path) for path in stored)
+        assert entry.get("COREDUMP_FILENAME", b"").decode() in ["", *map(str, stored)]
+        assert ("COREDUMP_FILENAME" in entry) == bool(stored)
+    left = sorted(one.core.iterdir()) if one.core.is_dir() else []
+    assert left == one.stored()
+    told = [services.wait_for_entry(death.pid, death.stamp) for death, was_killed in killed if was_killed]
+    said = [entry for entry in told if b"was killed" in entry.get("COREDUMP_PROBLEMS", b"")]
+    assert said or moments[0] >= 0.5
+    assert all(len(services.crashes(death.stamp, COREDUMP_PID=death.pid)) == 1 for death, _ in killed)
     death = kernel.crash([program("signals"), "null"])
     services.wait_for_entry(death.pid, death.stamp)
 
 
-def test_handler_killed_while_it_works_leaves_a_record(
+def test_handler_killed_before_anybody_watches_leaves_no_half_file(
     kernel: Machine, program: Program, handler: MakeHandler
 ) -> None:
-    """The line that it is being processed stands before anything that takes long."""
+    """In its first hundredth of a second only the interpreter is at work; then the kernel log has the signal alone."""
     one = handler()
-    victim = kernel.start([program("threads"), "3", "512", "random"])
-    victim.kill()
-    said = f"Process {victim.pid} (threads)"
-
-    def announced() -> bool:
-        lines = services.search({"SYSLOG_IDENTIFIER": "pycoredump"}, since=victim.stamp, fields=("MESSAGE",))
-        return any(entry["MESSAGE"].decode().startswith(said) for entry in lines)
-
-    until(announced, "the line that it is being processed")
-    found = running_handler(one.path, victim.pid)
-    if found:
-        os.kill(found, signal.SIGKILL)
-    victim.wait()
-    assert announced()
-    assert all(whole(path) for path in one.stored(victim.pid))
+    for _ in range(6):
+        victim = kernel.start([program("threads"), "3", "32", "mixed"])
+        death = kill_handler(one, victim, 0.0, signal.SIGKILL)
+        assert death.signal == signal.SIGABRT
+    assert all(whole(path) for path in one.stored())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
