@@ -133,7 +133,7 @@ def unplanned(root: str) -> Plan:
     before = record.load(tree)
     undo.undo(tree, before)
     return Plan(
-        changes=tree.changes(),
+        changes=plan.ordered(tree.changes())[::-1],
         before=before,
         after=Changed(),
         made=[],

@@ -65,16 +65,12 @@ def items(tree: Tree, request: Request, host: Host, reasons: dict[str, str]) -> 
     found = [
         pam_plan.inspect(tree, services[0], "sshd", reasons.get(services[0], "")),
         pam_plan.inspect(tree, LOGIN_SERVICE, "login", reasons.get(LOGIN_SERVICE, "")),
-        sshd.inspect(tree, host.sshd, reasons.get("sshd_config", "")),
     ]
     if has_limits(tree, services):
+        found.append(sshd.inspect(tree, host.sshd, reasons.get("sshd_config", "")))
         found += limits_plan.inspect(tree, request, confs(tree, services))
     else:
-        found.append(
-            Item(
-                name="core limit", state=ABSENT, found="pam_limits is not installed: no limits file is read"
-            )
-        )
+        found.append(Item(name="core limit of logins", state=ABSENT, found="pam_limits is not installed"))
     if request.mode == "pipe":
         found.append(directory.inspect_handler(tree))
     else:

@@ -15,6 +15,7 @@ MARK = '# pycoredump-configure added the next line; "pycoredump-configure revert
 MARK_BREAK = (
     '# pycoredump-configure added the next line and a line break before this one; "revert" removes all.'
 )
+APART_MAX = 10  # lines: as far as that, our line is looked for below its mark
 # The first line of a file that is ours as a whole.
 HEADER = '# Written by pycoredump-configure; "pycoredump-configure revert" removes this file.'
 
@@ -40,25 +41,29 @@ def insert(text: str, at: int, added: list[str]) -> str:
 
 
 def remove(text: str, ours: re.Pattern[str]) -> str:
-    """The text without our marks and without each line below one that is still as we wrote it."""
-    kept: list[str] = []
-    unended = -1  # how many lines were kept when a mark told of an added line break
-    lines = split(text)
-    position = 0
-    while position < len(lines):
-        line = lines[position].rstrip("\r\n")
-        position += 1
-        if line not in (MARK, MARK_BREAK):
-            kept.append(lines[position - 1])
-            continue
-
-        if line == MARK_BREAK:
-            unended = len(kept)
-        if position < len(lines) and ours.fullmatch(lines[position].rstrip("\r\n")):
-            position += 1
-    if kept and unended == len(kept):
-        kept[-1] = kept[-1].removesuffix("\n")
+    """The text without our marks and without the line below each that is still as we wrote it."""
+    found = split(text)
+    bare = [line.rstrip("\r\n") for line in found]
+    gone: set[int] = set()
+    for number, line in enumerate(bare):
+        if line in (MARK, MARK_BREAK):
+            gone |= {number, *_below(bare, number, ours)}
+    kept = [line for number, line in enumerate(found) if number not in gone]
+    broken = max((number for number, line in enumerate(bare) if line == MARK_BREAK), default=len(found))
+    if kept and broken < len(found) and gone.issuperset(range(broken, len(found))):
+        # Who turned the whole file into CR LF lines did so with our line break too.
+        kept[-1] = kept[-1].removesuffix("\r\n" if found[broken].endswith("\r\n") else "\n")
     return "".join(kept)
+
+
+def _below(bare: list[str], mark: int, ours: re.Pattern[str]) -> list[int]:
+    """The number of the line that a mark is about; others may have put lines of theirs in between."""
+    for number in range(mark + 1, min(mark + 1 + APART_MAX, len(bare))):
+        if bare[number] in (MARK, MARK_BREAK):
+            break
+        if ours.fullmatch(bare[number]):
+            return [number]
+    return []
 
 
 def marked(text: str) -> bool:

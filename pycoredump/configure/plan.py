@@ -8,6 +8,7 @@ from pycoredump.configure import (
     inspect,
     limits_plan,
     lines,
+    pam,
     pam_plan,
     sshd,
     sysctl,
@@ -24,6 +25,8 @@ from pycoredump.configure.request import Request
 from pycoredump.configure.tree import Change, Tree
 from pycoredump.errors import ConfigError, PycoredumpError
 from pycoredump.record import Record
+
+LATE = ("/etc/pam.d/", "/etc/ssh/")
 
 
 class Plan(Record):
@@ -64,7 +67,7 @@ def build(tree: Tree, request: Request, before: Changed, host: Host, kernel: Ker
     )
     if opened:  # by an earlier --mode file
         mode = before.modes[directory.PATH] or directory.CLOSED
-    changes = tree.changes()
+    changes = ordered(tree.changes())
     if any(change.path.startswith("/etc/ssh/") for change in changes):
         _check_new_sshd(tree)
 
@@ -83,6 +86,15 @@ def build(tree: Tree, request: Request, before: Changed, host: Host, kernel: Ker
         predicted=inspect.items(tree, request, Host(), reasons),
         reasons=reasons,
     )
+
+
+def ordered(changes: list[Change]) -> list[Change]:
+    """So that no login is refused between two of them: PAM lines come after what their modules read, UsePAM last."""
+    return sorted(changes, key=lambda change: _rank(change.path))
+
+
+def _rank(path: str) -> int:
+    return next((rank for rank, top in enumerate(LATE, start=1) if path.startswith(top)), 0)
 
 
 def _edit(tree: Tree, request: Request, host: Host) -> dict[str, str]:
@@ -107,7 +119,17 @@ def _edit(tree: Tree, request: Request, host: Host) -> dict[str, str]:
 def logins(tree: Tree, host: Host) -> dict[str, str]:
     """Plan what makes logins pass pam_limits; why not, by PAM service and for sshd_config, where it cannot be."""
     reasons = {name: pam_plan.plan(tree, name) for name in (host.service(), inspect.LOGIN_SERVICE)}
-    return reasons | {"sshd_config": sshd.plan(tree, host.sshd)}
+    return reasons | {"sshd_config": _plan_sshd(tree, host)}
+
+
+def _plan_sshd(tree: Tree, host: Host) -> str:
+    if sshd.enabled(tree) or not inspect.has_limits(tree, [host.service(), inspect.LOGIN_SERVICE]):
+        return ""
+
+    if pam.service_file(tree, host.service()) is None:  # libpam takes "other" then, which denies
+        return f"there is no PAM service {host.service()}: with UsePAM sshd would refuse every login"
+
+    return sshd.plan(tree, host.sshd)
 
 
 def check_sshd(tree: Tree) -> None:

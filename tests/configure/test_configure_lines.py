@@ -45,6 +45,39 @@ def test_marks_are_found_whatever_the_line_end(end: str) -> None:
     assert lines.remove(text, re.compile("ours")) == ""
 
 
+BLOCK = f"{lines.MARK}\nours\n"
+AT_END = f"a\n{lines.MARK_BREAK}\nours\n"  # of "a"
+
+
+@pytest.mark.parametrize(
+    ("edited", "left"),
+    [
+        (f"a\n{BLOCK}b\n", "a\nb\n"),
+        (f"x\na\n{BLOCK}y\nb\nz", "x\na\ny\nb\nz"),
+        (f"a\n{lines.MARK}\ntheirs\n\nours\nb\n", "a\ntheirs\n\nb\n"),
+        (f"a\n{lines.MARK}\n#ours\nb\n", "a\n#ours\nb\n"),
+        (f"a\n{lines.MARK}\nb\n", "a\nb\n"),
+        ("a\nours\nb\n", "a\nours\nb\n"),
+        (f"a\n{lines.MARK}\n{BLOCK}b\n", "a\nb\n"),
+        (f"ours\n{BLOCK}ours\n", "ours\nours\n"),
+        (f"a\n{lines.MARK}" + "\nx" * 20 + "\nours\n", "a" + "\nx" * 20 + "\nours\n"),
+        (f"a\n{BLOCK}b\n".replace("\n", "\r\n"), "a\r\nb\r\n"),
+        (AT_END, "a"),
+        (AT_END.replace("\n", "\r\n"), "a"),
+        (AT_END + "b\n", "a\nb\n"),
+        ("x\n" + AT_END, "x\na"),
+        (f"{BLOCK}{AT_END}", "a"),
+        (AT_END.removesuffix("\n"), "a"),
+        (AT_END + BLOCK, "a"),
+    ],
+    ids=["as written", "before, between and after", "inside", "ours commented out", "ours gone", "mark gone", "mark twice",
+         "ours elsewhere", "far apart", "CR LF", "no last line end", "that in CR LF", "lines after", "a line before",
+         "two blocks", "cut", "a block after"],
+)  # fmt: skip
+def test_after_edits_of_others_only_our_lines_go(edited: str, left: str) -> None:
+    assert lines.remove(edited, re.compile("ours")) == left
+
+
 WRITTEN = lines.whole(["# why", "[Manager]", "a=1"])
 OURS = re.compile(r"# why|\[Manager\]|a=\d")
 

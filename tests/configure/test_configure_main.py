@@ -12,7 +12,7 @@ import sys
 import distributions
 import pytest
 
-from pycoredump.configure import inspect, main, sysctl
+from pycoredump.configure import inspect, main
 from pycoredump.configure.kernel import Kernel
 from pycoredump.configure.request import UNLIMITED, Request
 from pycoredump.configure.tree import Tree
@@ -465,11 +465,3 @@ def test_core_limit_in_kilobytes(text: str, expected: int) -> None:
 def test_a_domain_is_one_word(text: str) -> None:
     with pytest.raises(ArgumentError):
         main.domain(text)
-
-
-def test_the_manual_names_every_verb_option_and_item() -> None:
-    page = (pathlib.Path(__file__).parents[2] / "man/pycoredump-configure.8").read_text().replace("\\-", "-")
-    for word in ("check", "apply", "revert", "-root", "-json", "-dry-run", "-mode", "-domain", "-core-limit", "-services"):  # fmt: skip
-        assert word in page
-    assert all(key in page for key in sysctl.ORDER)
-    assert "DefaultLimitCORE" in page

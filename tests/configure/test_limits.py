@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pycoredump.configure import accounts, limits, limits_plan
+from pycoredump.configure import accounts, limits, limits_plan, lines
 from pycoredump.configure.accounts import Account
 from pycoredump.configure.request import UNLIMITED, Request
 from pycoredump.configure.tree import Tree
@@ -171,3 +171,25 @@ def test_every_domain_has_its_limit_and_undo_restores_every_byte(
     assert limits.undo(planned or "") == text
     limits_plan.plan(tree, request)
     assert tree.read(limits.MAIN) == planned
+
+
+def test_a_missing_limits_conf_is_made_because_pam_limits_needs_it() -> None:
+    for drop_ins in ({}, {"late": "root soft core 0\n"}, {"late": "root soft core unlimited\n"}):
+        tree = host("", **drop_ins)
+        tree.write(limits.MAIN, None)
+        limits_plan.plan(tree, Request())
+        text = tree.read(limits.MAIN) or ""
+        assert lines.is_whole(text)
+        assert ("soft core" in text) is (drop_ins == {})
+        effective = limits_plan.resolve(tree, "root").effective()
+        assert effective is not None
+        assert effective >= 1048576 * KB
+
+
+def test_the_vendors_limits_conf_is_enough() -> None:
+    tree = host("")
+    tree.write(limits.MAIN, None)
+    tree.write(limits.VENDOR_MAIN, "# nothing\n")
+    limits_plan.plan(tree, Request())
+    assert tree.read(limits.MAIN) is None
+    assert "root soft core 1048576\n" in (tree.read(f"{limits.DROP_INS}/{limits.OWN_NAME}") or "")

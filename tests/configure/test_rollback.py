@@ -217,3 +217,42 @@ def test_a_file_that_someone_else_changes_meanwhile_is_not_overwritten(tmp_path:
     assert sshd.read_text() == "# edited\n"
     sshd.write_text(HOST["/etc/pam.d/sshd"])
     assert distributions.snapshot(root) == before
+
+
+class Watching(Quick):
+    """Looks at the host before each step."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.seen: list[tuple[bool, ...]] = []
+
+    def step(self, what: str, path: str) -> None:
+        limits, pam, sshd = (
+            self.root / name
+            for name in ("etc/security/limits.conf", "etc/pam.d/sshd", "etc/ssh/sshd_config")
+        )
+        self.seen.append(
+            (
+                limits.exists(),
+                "\nsession required pam_limits" in pam.read_text(),
+                "\nUsePAM yes" in sshd.read_text(),
+            )
+        )
+
+
+def test_there_is_no_moment_at_which_logins_would_be_refused(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, {**HOST, "/etc/ssh/sshd_config": "# x\nUsePAM no\n"})
+    (root / "etc/security/limits.conf").unlink()
+    before = distributions.snapshot(root)
+    disk = Watching(root)
+    change.apply(os.fspath(root), Request(), None, disk=disk)
+    change.revert(os.fspath(root), None, disk=disk)
+    assert distributions.snapshot(root) == before
+    # Without its file, pam_limits refuses every session up to Linux-PAM 1.5; without pam_limits, UsePAM is no use.
+    rise = [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]
+    assert [
+        state for state, after in zip(disk.seen, [*disk.seen[1:], None], strict=True) if state != after
+    ] == [
+        *rise,
+        *rise[-2::-1],
+    ]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pycoredump.configure import lines, sshd
+from pycoredump.configure import change, lines, sshd
+from pycoredump.configure.request import Request
 from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
 
@@ -114,6 +115,40 @@ def test_a_drop_in_that_would_lose_is_not_written(tmp_path: pathlib.Path) -> Non
     sshd.plan(tree, {})
     assert [change.path for change in tree.changes()] == [MAIN]
     assert sshd.enabled(tree)
+
+
+def lonely(tmp_path: pathlib.Path, **files: str) -> pathlib.Path:
+    """A Debian that had PAM removed, but for `files`."""
+    left = {path: text for path, text in distributions.DEBIAN.items() if "/pam.d/" not in path}
+    left |= {MAIN: "UsePAM no\n", **{f"/etc/pam.d/{name}": text for name, text in files.items()}}
+    return distributions.lay(tmp_path, left)
+
+
+def test_pam_is_not_switched_on_where_it_would_refuse_every_login(tmp_path: pathlib.Path) -> None:
+    root = lonely(tmp_path, other="auth required pam_deny.so\nsession required pam_deny.so\n")
+    _, items = change.apply(os.fspath(root), Request(), None, disk=distributions.Quick())
+    assert (root / MAIN[1:]).read_text() == "UsePAM no\n"
+    [item] = [item for item in items if item.name == "sshd uses PAM"]
+    assert (item.state, "would refuse every login" in item.hint) == ("wrong", True)
+
+
+def test_an_sshd_without_pam_is_left_alone() -> None:
+    tree = host("Port 22\n")
+    built_without = {"port": "22", "permitrootlogin": "yes"}
+    assert sshd.plan(tree, built_without) == ""
+    assert tree.read(MAIN) == "Port 22\n"
+    assert sshd.inspect(tree, built_without).state == "absent"
+    assert sshd.inspect(tree, {**built_without, "usepam": "no"}).state == "wrong"
+
+
+def test_a_host_without_pam_limits_keeps_its_logins(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, distributions.ALPINE)
+    before = distributions.snapshot(root / "etc/ssh")
+    _, items = change.apply(os.fspath(root), Request(), None, disk=distributions.Quick())
+    found = [item.found for item in items if item.name == "core limit of logins"]
+    assert found == ["pam_limits is not installed"]
+    assert distributions.snapshot(root / "etc/ssh") == before
+    assert not (root / "etc/security").exists()
 
 
 config_lines = st.sampled_from(

@@ -183,3 +183,26 @@ def test_a_file_that_sorts_after_every_letter_is_beaten_too(tmp_path: pathlib.Pa
     assert apply(root, REQUESTS["pipe"])[1] == []
     change.revert(os.fspath(root), None, disk=Quick())
     assert distributions.snapshot(root) == before
+
+
+def test_revert_after_files_were_deleted_replaced_or_moved(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path, distributions.NO_PAM)
+    apply(root, Request(services=True))
+    etc = root / "etc"
+    (etc / "security/limits.conf").unlink()
+    (etc / "pam.d/sshd").write_text("session required pam_limits.so\n")
+    (etc / "sysctl.d/60-pycoredump.conf").write_text("kernel.core_uses_pid = 1\n\nvm.swappiness = 1\n")
+    (etc / "pam.d/login").chmod(0o600)
+    (etc / "pam.d/login").rename(root / "login")
+    (etc / "pam.d/login").symlink_to("/login")
+    change.revert(os.fspath(root), None, disk=Quick())
+    assert not (etc / "security/limits.conf").exists()
+    assert (etc / "pam.d/sshd").read_text() == "session required pam_limits.so\n"
+    assert (
+        etc / "sysctl.d/60-pycoredump.conf"
+    ).read_text() == "kernel.core_uses_pid = 1\n\nvm.swappiness = 1\n"
+    assert (etc / "pam.d/login").is_symlink()
+    assert (root / "login").read_text() == distributions.NO_PAM["/etc/pam.d/login"]
+    assert (root / "login").stat().st_mode & 0o777 == 0o600
+    assert not (etc / "systemd/system.conf.d").exists()
+    assert not (root / "var/lib/pycoredump").exists()

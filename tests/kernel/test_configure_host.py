@@ -7,29 +7,31 @@ listens on 127.0.0.1 alone.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import pty
+import re
 import select
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from machine import Unavailable, machine
 
 import pycoredump
 from pycoredump.configure import main, sysctl
 from pycoredump.configure.kernel import Kernel
 
-SUITE = "bookworm"
+SUITES = ("bookworm", "trixie")  # the latter switches cores off by drop-ins of its systemd package
 PACKAGES = "openssh-server,login,python3"
-LOCK = "/run/lock/pycoredump-core-pattern.lock"
+PROGRAM = ("python3", "-m", "pycoredump.configure.main")
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -43,19 +45,36 @@ if MISSING:
     pytest.skip(f"{MISSING[0]} is not installed", allow_module_level=True)
 
 
+Debians = Callable[[str], tuple[pathlib.Path, str]]
+
+
 @pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def debians(tmp_path_factory: pytest.TempPathFactory) -> Debians:
+    """Makes each suite once."""
+    return functools.cache(lambda suite: make(suite, tmp_path_factory.mktemp(suite) / "root"))
+
+
+@pytest.fixture
+def debian(request: pytest.FixtureRequest, debians: Debians) -> pathlib.Path:
     """A Debian whose limits are off: no pam_limits in sshd and login, no PAM in sshd."""
-    root = tmp_path_factory.mktemp("debian") / "root"
+    root, trouble = debians(getattr(request, "param", SUITES[0]))
+    if trouble:
+        pytest.skip(f"debootstrap failed: {trouble}")
+
+    return root
+
+
+def make(suite: str, root: pathlib.Path) -> tuple[pathlib.Path, str]:
+    """The root, and why there is none."""
     made = subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, os.fspath(root)],
+        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, os.fspath(root)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     if made.returncode != 0:
-        pytest.skip(f"debootstrap failed: {made.stdout.strip().splitlines()[-1:]}")
+        return root, (made.stdout.strip().splitlines() or ["no reason given"])[-1]
 
     for service in ("sshd", "login"):
         switch_off(root / "etc/pam.d" / service, "pam_limits.so")
@@ -76,9 +95,9 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     )
     key = root.parent / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", os.fspath(key)], check=True)
-    (root / "root/.ssh").mkdir(mode=0o700)
+    (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
     shutil.copy(key.with_suffix(".pub"), root / "root/.ssh/authorized_keys")
-    return root
+    return root, ""
 
 
 def switch_off(path: pathlib.Path, word: str) -> None:
@@ -140,15 +159,23 @@ class Server:
         if pid == 0:
             command = self.inside("login", "-f", "root")
             os.execvp(command[0], command)
-        os.write(terminal, b"echo limit=$(ulimit -c).\nexit\n")
         shown = b""
-        with contextlib.suppress(OSError):  # EIO: the login has ended
-            while select.select([terminal], [], [], 20)[0]:
+        asked = False
+        while select.select([terminal], [], [], 20)[0]:
+            try:
                 shown += os.read(terminal, 4096)
+            except OSError:  # EIO: nobody has the terminal open; login closes it once and opens it again
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    break
+                time.sleep(0.01)
+            if b"# " in shown and not asked:  # the prompt: what is typed before it, util-linux' login drops
+                os.write(terminal, b"echo limit=$(ulimit -c).\nexit\n")
+                asked = True
         os.close(terminal)
-        os.waitpid(pid, 0)
         answers = [part.split(b".")[0] for part in shown.split(b"limit=")[1:]]
-        return next(answer.decode() for answer in reversed(answers) if answer.isalnum())
+        found = [answer.decode() for answer in answers if answer.isalnum()]
+        assert found, shown
+        return found[-1]
 
 
 def output(argv: list[str]) -> str:
@@ -169,22 +196,11 @@ def server(debian: pathlib.Path) -> Iterator[Server]:
 @pytest.fixture
 def kernel_lock() -> Iterator[None]:
     """The kernel's settings are the whole machine's: alone, and restored whatever happens."""
-    with open(LOCK, "w") as file:
-        deadline = time.monotonic() + 600
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                assert time.monotonic() < deadline, "another test holds the kernel's settings"
-                time.sleep(0.2)
-        kernel = Kernel()
-        before = kernel.values()
-        try:
+    try:
+        with machine():
             yield
-        finally:
-            for key in reversed(sysctl.ORDER):
-                kernel.write(key, before[key])
+    except Unavailable as e:
+        pytest.skip(str(e))
 
 
 def snapshot(root: pathlib.Path) -> dict[str, tuple[object, ...]]:
@@ -206,6 +222,7 @@ def configure(*argv: str) -> int:
     return main.main(list(argv))
 
 
+@pytest.mark.parametrize("debian", SUITES, indirect=True)
 def test_a_login_has_the_limit_after_apply_and_every_file_is_back_after_revert(debian: pathlib.Path) -> None:
     limits = debian / "etc/security/limits.conf"
     limits.chmod(0o640)
@@ -242,10 +259,9 @@ def test_a_running_host_is_set_at_once_and_its_sshd_reloaded(
     debian: pathlib.Path, server: Server, kernel_lock: None
 ) -> None:
     before, kernel = snapshot(debian), Kernel().values()
-    program = ("python3", "-m", "pycoredump.configure.main")
     assert server.ssh("ulimit -c") == "0"
 
-    applied = json.loads(output(server.inside(*program, "apply", "--json")))
+    applied = json.loads(output(server.inside(*PROGRAM, "apply", "--json")))
     assert applied["holds"]
     assert f"sshd (process {server.process.pid}) was told to reload" in applied["done"]
     assert Kernel().read(sysctl.SUID_DUMPABLE) == "2"
@@ -256,12 +272,50 @@ def test_a_running_host_is_set_at_once_and_its_sshd_reloaded(
     items = {item["name"]: item for item in applied["items"]}
     assert items["sshd uses PAM"]["effective"] == "sshd -T: yes"
     assert items["login session of root"]["effective"] == "ulimit -c: 1048576"
-    assert output(server.inside(*program, "apply")).startswith("nothing to change")
+    assert output(server.inside(*PROGRAM, "apply")).startswith("nothing to change")
 
-    output(server.inside(*program, "revert"))
+    output(server.inside(*PROGRAM, "revert"))
     assert (snapshot(debian), Kernel().values()) == (before, kernel)
     server.wait()
     assert server.ssh("ulimit -c") == "0"
+
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c")
+
+
+@pytest.mark.kernel
+def test_in_file_mode_a_process_writes_its_core_where_no_other_can_touch_it(
+    debian: pathlib.Path, server: Server, kernel_lock: None
+) -> None:
+    before, kernel = snapshot(debian), Kernel().values()
+    assert json.loads(output(server.inside(*PROGRAM, "apply", "--mode", "file", "--json")))["holds"]
+    directory = debian / "var/core"
+    assert (directory.stat().st_mode & 0o7777, directory.stat().st_uid) == (0o1777, 0)
+    assert Kernel().read(sysctl.CORE_PATTERN) == "/var/core/core-%e-%p-%s-%t"
+
+    crash = [*NOBODY, "ulimit -c unlimited; kill -s SEGV $$"]
+    died = subprocess.run(server.inside(*crash), stdin=subprocess.DEVNULL, check=False)
+    assert died.returncode == -11
+    [core] = directory.iterdir()
+    assert re.fullmatch(r"core-sh-\d+-11-\d+", core.name)
+    status = core.stat()
+    assert (status.st_mode & 0o777, status.st_uid, core.read_bytes()[:4]) == (0o600, 65534, b"\x7fELF")
+    assert subprocess.run(server.inside(*crash), stdin=subprocess.DEVNULL, check=False).returncode == -11
+    assert len(list(directory.iterdir())) == 2
+
+    rooted = directory / "core-root-1-3-1"
+    rooted.touch(0o600)
+    meddling = f"cat /var/core/{rooted.name} || mv /var/core/{rooted.name} /var/core/x || rm -f /var/core/{rooted.name}"
+    assert subprocess.run(server.inside(*NOBODY, meddling), capture_output=True, check=False).returncode != 0
+    assert rooted.exists()
+
+    assert json.loads(output(server.inside(*PROGRAM, "apply", "--json")))["holds"]
+    assert str(Kernel().read(sysctl.CORE_PATTERN)).startswith("|/usr/libexec/pycoredump ")
+    assert (directory.stat().st_mode & 0o7777, len(list(directory.iterdir()))) == (0o711, 3)
+    for left in directory.iterdir():
+        left.unlink()
+    output(server.inside(*PROGRAM, "revert"))
+    assert (snapshot(debian), Kernel().values()) == (before, kernel)
 
 
 HARDENED = {
@@ -295,6 +349,20 @@ def test_a_hardened_host_has_the_limit_after_apply(debian: pathlib.Path, path: s
             file.unlink()
         else:
             file.write_text(original)
+
+
+def test_a_host_without_limits_conf_is_not_locked_out(debian: pathlib.Path) -> None:
+    file = debian / "etc/security/limits.conf"
+    kept = file.rename(file.with_suffix(".kept"))
+    try:
+        before = snapshot(debian)
+        assert configure("apply", "--root", os.fspath(debian)) == main.HOLDS
+        with running(debian) as server:
+            assert (server.ssh("ulimit -c"), server.login()) == ("1048576", "1048576")
+        assert configure("revert", "--root", os.fspath(debian)) == main.HOLDS
+        assert snapshot(debian) == before
+    finally:
+        kept.rename(file)
 
 
 def test_an_sshd_config_that_sshd_refuses_is_left_alone(
