@@ -5,7 +5,7 @@ from __future__ import annotations
 from pycoredump.configure import accounts, limits, lines
 from pycoredump.configure.item import NOTHING, OK, WRONG, Item
 from pycoredump.configure.limits import Resolution
-from pycoredump.configure.request import Request, kilobytes
+from pycoredump.configure.request import UNLIMITED, Request, kilobytes
 from pycoredump.configure.tree import Tree
 
 
@@ -69,7 +69,7 @@ def _item(tree: Tree, request: Request, domain: str, conf: str) -> Item:
         state=OK if good else WRONG,
         wanted=f"{domain} soft core {size}",
         found=cause.text() if cause else NOTHING,
-        effective="inherited" if effective is None else kilobytes(effective),
+        effective=_effect(found),
         file=cause.file if cause else conf or limits.MAIN,
         line=cause.line if cause else 0,
         hint="" if good else _hint(found, domain),
@@ -77,8 +77,18 @@ def _item(tree: Tree, request: Request, domain: str, conf: str) -> Item:
 
 
 def _cause(found: Resolution) -> limits.Rule | None:
-    cut = found.soft is not None and found.hard is not None and found.hard < found.soft
+    # A hard limit alone also cuts the soft one that is inherited.
+    cut = found.hard is not None and (found.soft is None or found.hard < found.soft)
     return found.hard_rule if cut else found.rule
+
+
+def _effect(found: Resolution) -> str:
+    effective = found.effective()
+    if effective is not None:
+        return kilobytes(effective)
+
+    cut = not found.off and found.hard is not None and found.hard < UNLIMITED
+    return f"inherited, at most {kilobytes(found.hard or 0)}" if cut else "inherited"
 
 
 def _hint(found: Resolution, domain: str) -> str:

@@ -128,8 +128,8 @@ def apply(options: argparse.Namespace, kernel: Kernel | None) -> int:
         print(report.as_json(found, done=done))
     else:
         print(*(done or ["nothing to change"]), sep="\n")
-        wrong = [item for item in found if not item.holds()]
-        print(*report.items(wrong), report.summary(found), sep="\n")
+        told = [item for item in found if not item.holds() or item.hint]
+        print(*report.items(told), report.summary(found), sep="\n")
     return HOLDS if all(item.holds() for item in found) else OPEN
 
 

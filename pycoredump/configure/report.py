@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from pycoredump.configure import lines
-from pycoredump.configure.item import NOTHING, WRONG, Item
+from pycoredump.configure.item import WRONG, Item
 from pycoredump.configure.tree import Change
 
 APPLY = "pycoredump-configure apply"
@@ -41,11 +41,9 @@ def items(found: list[Item]) -> Iterator[str]:
 
 
 def _there(item: Item) -> str:
-    """What is there, after its place; a file that has no such line yet is not named."""
-    if item.line:
-        return f"{item.file}:{item.line}: {item.found}"
-
-    return item.found if item.found in ("", NOTHING) or not item.file else f"{item.file}: {item.found}"
+    """What is there, after its place."""
+    place = f"{item.file}:{item.line}" if item.line else item.file
+    return f"{place}: {item.found}" if place else item.found
 
 
 def advice(item: Item) -> str:

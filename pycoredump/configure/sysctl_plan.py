@@ -64,7 +64,7 @@ def _item(tree: Tree, key: str, right: str, late: bool, running: dict[str, str])
         wanted=right,
         found=winner.value if winner else NOTHING,
         effective="" if now is None else f"running: {now}",
-        file=winner.file if winner else f"{ETC}/{sysctl.NAME}",
+        file=winner.file if winner else "",
         line=winner.line if winner else 0,
         hint="" if good or late else "the files are right, but the running kernel is not: apply sets it",
     )

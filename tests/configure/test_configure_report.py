@@ -32,11 +32,6 @@ def test_what_holds_is_one_line_and_what_does_not_says_is_wanted_effective_and_w
     ]
 
 
-def test_a_file_that_says_nothing_is_not_named() -> None:
-    item = Item(name="a", state=WRONG, found="nothing", file="/etc/not-there", wanted="x")
-    assert "         is         nothing" in list(report.items([item]))
-
-
 @pytest.mark.parametrize(
     ("items", "expected"),
     [

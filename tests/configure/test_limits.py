@@ -193,3 +193,20 @@ def test_the_vendors_limits_conf_is_enough() -> None:
     limits_plan.plan(tree, Request())
     assert tree.read(limits.MAIN) is None
     assert "root soft core 1048576\n" in (tree.read(f"{limits.DROP_INS}/{limits.OWN_NAME}") or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "line", "effective"),
+    [
+        ("", "nothing", 0, "inherited"),
+        ("root soft core 5\n", "root soft core 5", 1, "5"),
+        ("root soft core 2097152\nroot hard core 7\n", "root hard core 7", 2, "7"),
+        ("\nroot hard core 0\n", "root hard core 0", 2, "inherited, at most 0"),
+        ("root hard core unlimited\n", "root hard core unlimited", 1, "inherited"),
+        ("root soft core 9\nroot -\n", "root -", 2, "inherited"),
+    ],
+)
+def test_the_line_that_decides_is_shown(text: str, found: str, line: int, effective: str) -> None:
+    [item] = limits_plan.inspect(host(text), Request(), [""])
+    assert (item.state, item.found, item.line, item.effective) == ("wrong", found, line, effective)
+    assert ("remove that line" in item.hint) is text.endswith("root -\n")
