@@ -24,6 +24,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+import systemd_coredump
+
 from pycoredump import corefile
 from pycoredump.analysis import debugfiles, demangle, unwind
 from pycoredump.analysis.image import Image
@@ -125,6 +127,14 @@ def systemd(message: str) -> Stacks:
     return stacks
 
 
+def systemd_message(directory: pathlib.Path, *, debug: bool) -> str:
+    """Of this machine's systemd-coredump, kept for the next time; "" if it cannot be run."""
+    kept = directory / ("systemd-debug" if debug else "systemd")
+    if not kept.exists() and os.geteuid() == 0 and os.path.exists(systemd_coredump.PROGRAM):
+        kept.write_text(systemd_coredump.message(directory / "core", debug=debug))
+    return kept.read_text() if kept.exists() else ""
+
+
 def judged(frames: list[Seen], image: Image) -> list[Seen]:
     """gdb's frames up to the first that is its guess. The innermost is always known."""
     for at, frame in enumerate(frames[1:], 1):
@@ -203,8 +213,8 @@ def main() -> int:
             continue
         stacks, seconds, image = ours(core, debug=debug)
         judge = gdb(core, exe, debug=debug)
-        message = directory / "systemd"
-        other = systemd(message.read_text()) if message.exists() else elfutils(core, exe, debug=debug)
+        message = systemd_message(directory, debug=debug)
+        other = systemd(message) if message else elfutils(core, exe, debug=debug)
         us, them = score(stacks, judge, image), score(other, judge, image)
         print(row(directory.name, len(judge), us, them, seconds), flush=True)
         if verbose:
