@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from pycoredump import entry, extract, journal, metadata, quickjson
-from pycoredump.analysis import service, stacktrace
+from pycoredump.analysis import dpkg, packages, rpm, separate, service, stacktrace
 from pycoredump.analysis.model import Facts, Module, Report
 from pycoredump.archive import append_metadata
 from pycoredump.crash import Crash
@@ -32,16 +32,49 @@ def report(
 ) -> Report:
     """The analysis of a stored core. `unit`: whether the service manager may be asked. PycoredumpError, OSError."""
     core = extract.minicore(Archive(kept.fd, base=journal.CORE_AT if kept.journal else 0))
+    debug = separate.open_files(module.fd for module in modules)
+    owned = Ownership({_text(module.path): module.fd for module in modules})
     try:
-        return service.analyse(
+        found = service.analyse(
             core,
             [(module.path, module.fd) for module in modules],
             facts(crash, process, modules),
             seconds=seconds,
             path=service.SOCKET if unit else "",
+            debug=debug,
+            meanwhile=owned.search,
         )
+        return owned.complete(found)
     finally:
-        os.close(core)
+        for fd in (core, *debug.values()):
+            os.close(fd)
+
+
+class Ownership:
+    """Which packages the modules are of: what takes long is found out while the sandbox is at work."""
+
+    def __init__(self, files: dict[str, int], *, root: str = "/") -> None:
+        self.files = files
+        self.root = root
+        self.found: packages.Owners = {}
+        self.problem = ""
+
+    def search(self) -> None:
+        """Ask dpkg's lists. Never raises: a package's name is not worth a backtrace."""
+        self._ask(self.files, dpkg.owners)
+
+    def complete(self, report: Report) -> Report:
+        """The report with packages. Where rpm is, most modules tell their package themselves: it is asked for the rest."""
+        lacking = [m.path for m in report.modules if m.package is None and m.path not in self.found]
+        self._ask({path: self.files[path] for path in lacking if path in self.files}, rpm.owners)
+        problems = (*report.problems, self.problem) if self.problem else report.problems
+        return packages.complete(report, self.found).replace(problems=problems)
+
+    def _ask(self, files: dict[str, int], search: packages.Search) -> None:
+        try:
+            self.found |= packages.owners(files, root=self.root, searches=(search,))
+        except Exception as e:  # databases that others write, in formats that others change
+            self.problem = f"No package: {type(e).__name__} {e}"
 
 
 def facts(crash: Crash, process: Process, modules: Sequence[OpenModule]) -> Facts:
@@ -67,7 +100,7 @@ def fields(found: Report, exe: str) -> Fields:
         "COREDUMP_SCRIPT": found.script,
         "COREDUMP_SCRIPT_TRACE": "\n".join(_script_lines(found)),
         "COREDUMP_MODULES": "\n".join(f"{module.build_id or '-'} {module.path}" for module in found.modules),
-        "COREDUMP_PACKAGE_JSON": packages(found),
+        "COREDUMP_PACKAGE_JSON": package_json(found),
         "COREDUMP_PACKAGE_NAME": package.get("name", ""),
         "COREDUMP_PACKAGE_VERSION": package.get("version", ""),
     }
@@ -85,13 +118,13 @@ def message(found: Report) -> str:
     return text if len(text) <= MESSAGE_MAX else f"{text[:MESSAGE_MAX]}\n..."
 
 
-def packages(found: Report) -> str:
+def package_json(found: Report) -> str:
     """COREDUMP_PACKAGE_JSON: for each module its package and build id, and what kind of ELF file it all is."""
     table: dict[str, object] = {"elfType": "coredump", "elfArchitecture": found.architecture}
-    for module in found.modules:
+    for module in sorted(found.modules, key=lambda module: not module.main):
         facts = {**(module.package or {}), **({"buildId": module.build_id} if module.build_id else {})}
         if facts:
-            table[os.path.basename(module.path)] = facts
+            table.setdefault(os.path.basename(module.path), facts)
     return quickjson.dumps(table) if len(table) > 2 else ""
 
 
@@ -110,9 +143,11 @@ def _package_of(found: Report, exe: str) -> dict[str, str]:
 
 def _script_lines(found: Report) -> Iterator[str]:
     for trace in found.scripts:
-        yield f"Script stack of thread {trace.tid}:"
+        language = trace.frames[0].language if trace.frames else "Script"
+        yield f"{language} stack of thread {trace.tid}:"
         for number, frame in enumerate(trace.frames):
-            yield f"#{number:<2} {frame.function} ({frame.file}:{frame.line})"
+            where = f"{frame.file}:{frame.line}" if frame.line else frame.file
+            yield f"#{number:<2} {frame.function} ({where})"
 
 
 def _text(value: bytes) -> str:

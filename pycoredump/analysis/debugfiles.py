@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 
+from pycoredump.analysis import separate
 from pycoredump.analysis.image import Image
 from pycoredump.analysis.model import Module
 from pycoredump.corefile import Layout
 
-DEBUG_DIRECTORIES = ("/usr/lib/debug",)
 DELETED = b" (deleted)"
 FILES_MAX = 4096  # descriptors; as many modules as image.Image looks at
 _BUILD_ID = re.compile(r"(?:[0-9a-f]{2}){2,64}", re.ASCII)
@@ -30,13 +29,15 @@ def open_modules(layout: Layout, sysroot: str = "/") -> dict[bytes, int]:
     for mapped in layout.files:
         if mapped.path in found or len(found) >= FILES_MAX or mapped.path.endswith(DELETED):
             continue
-        fd = _regular(_below(os.fsencode(sysroot), mapped.path))
+        fd = separate.regular(_below(os.fsencode(sysroot), mapped.path))
         if fd >= 0:
             found[mapped.path] = fd
     return found
 
 
-def open_debug(modules: Iterable[Module], directories: Iterable[str] = DEBUG_DIRECTORIES) -> dict[str, int]:
+def open_debug(
+    modules: Iterable[Module], directories: Iterable[str] = separate.DIRECTORIES
+) -> dict[str, int]:
     """Build id -> open separate debug file, DIRECTORY/.build-id/ab/cdef….debug; the first directory that has it."""
     found: dict[str, int] = {}
     directories = tuple(directories)
@@ -44,18 +45,15 @@ def open_debug(modules: Iterable[Module], directories: Iterable[str] = DEBUG_DIR
         build_id = module.build_id
         if not _BUILD_ID.fullmatch(build_id) or build_id in found or len(found) >= FILES_MAX:
             continue
-        for directory in directories:
-            name = os.path.join(directory, ".build-id", build_id[:2], f"{build_id[2:]}.debug")
-            fd = _regular(os.fsencode(name))
-            if fd >= 0:
-                found[build_id] = fd
-                break
+        fd = separate.open_file(build_id, directories)
+        if fd >= 0:
+            found[build_id] = fd
     return found
 
 
 @contextlib.contextmanager
 def opened(
-    core: int, layout: Layout, *, sysroot: str = "/", debug_directories: Iterable[str] = DEBUG_DIRECTORIES
+    core: int, layout: Layout, *, sysroot: str = "/", debug_directories: Iterable[str] = separate.DIRECTORIES
 ) -> Iterator[Image]:
     """The image of a core with all files that this machine has for it; they are closed at the end."""
     with contextlib.ExitStack() as stack:
@@ -73,17 +71,3 @@ def opened(
 def _below(sysroot: bytes, path: bytes) -> bytes:
     parts = [part for part in path.split(b"/") if part not in (b"", b".", b"..")]
     return os.path.join(sysroot, *parts) if parts else b""
-
-
-# A device or a pipe of that name could do something by being opened, or block for ever.
-def _regular(path: bytes) -> int:
-    try:
-        if not path or not stat.S_ISREG(os.stat(path).st_mode):
-            return -1
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return -1
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    return -1

@@ -9,44 +9,57 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
 
 from pycoredump.analysis import dpkg, rpm
 from pycoredump.analysis.model import Module, Report
 from pycoredump.errors import PycoredumpError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Package = dict[str, str]
+    Owners = dict[str, Package]
+    Search = Callable[[set[str], str, float], Owners]
+
 SECONDS = 2.0
 PATHS_MAX = 512
+# Nothing there is a package's (file-hierarchy(7)): no database needs to be searched for it.
+LOCAL = ("/usr/local/", "/home/", "/root/", "/tmp/", "/var/tmp/", "/run/", "/dev/", "/proc/", "/memfd:")
 # Directories that a merged /usr has under two names (file-hierarchy(7)).
 MERGED = ("/bin/", "/sbin/", "/lib/", "/lib64/", "/lib32/", "/libx32/")
 
-Package = dict[str, str]
-Owners = dict[str, Package]
-Search = Callable[[set[str], str, float], Owners]
+SEARCHES: tuple[Search, ...] = (dpkg.owners, rpm.owners)
 
 
-def complete(
-    report: Report, files: Mapping[str, int], *, root: str = "/", seconds: float = SECONDS
-) -> Report:
-    """The report with the package of each module that has no note of its own. `files`: path -> open descriptor."""
-    wanted = [m.path for m in report.modules if m.package is None and m.path in files][:PATHS_MAX]
-    found = owners({path: files[path] for path in wanted}, root=root, seconds=seconds)
+def complete(report: Report, found: Owners) -> Report:
+    """The report with the package of each module that has no note of its own."""
 
-    def with_package(module: Module) -> Module:
+    def described(module: Module) -> Module:
         return module.replace(package=found.get(module.path)) if module.package is None else module
 
-    return report.replace(modules=tuple(with_package(module) for module in report.modules))
+    return report.replace(modules=tuple(described(module) for module in report.modules))
 
 
-def owners(files: Mapping[str, int], *, root: str = "/", seconds: float = SECONDS) -> Owners:
-    """Path -> package (type, name, version, architecture) for those that have one. Never raises."""
+def owners(
+    files: Mapping[str, int],
+    *,
+    root: str = "/",
+    seconds: float = SECONDS,
+    searches: Sequence[Search] = SEARCHES,
+) -> Owners:
+    """Path -> package (type, name, version, architecture) for those that have one. Never raises.
+
+    `files`: path -> open descriptor of the file that was mapped.
+    """
     deadline = time.monotonic() + seconds
-    names = {name: path for path in files for name in aliases(path)}
+    wanted = [path for path in files if not path.startswith(LOCAL)][:PATHS_MAX]
+    names = {name: path for path in wanted for name in aliases(path)}
     found: Owners = {}
-    for search in (dpkg.owners, rpm.owners):
+    for search in searches:
         left = set(names) - {name for path in found for name in aliases(path)}
         try:
-            by_name = search(left, root, deadline)
+            by_name = search(left, root, deadline) if left else {}
         except (OSError, PycoredumpError):
             continue  # there is no such database, or it is damaged: nobody is named rather than somebody wrong
         for name, package in by_name.items():

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterator
 
 from pycoredump.errors import PycoredumpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DATABASES = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 HEADER_MAX = 64 << 20  # bytes

@@ -40,10 +40,12 @@ def run(
     seconds: float,
     memory: int,
     prepare: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], None] = lambda: None,
     result_max: int = RESULT_MAX,
 ) -> bytes:
     """What work(fds) returns in the child. `memory`: bytes of address space. SandboxError.
 
+    prepare() is called in the child before it is confined, meanwhile() here while it works.
     The descriptors keep their numbers in the child and stay open here.
     """
     from pycoredump.analysis import confine
@@ -55,7 +57,7 @@ def run(
             _child(work, fds, send, prepare=prepare, seconds=seconds, memory=memory)
         os.close(send)
         send = -1
-        return _collect(pid, receive, seconds=seconds, limit=result_max)
+        return _collect(pid, receive, seconds=seconds, limit=result_max, meanwhile=meanwhile)
     except OSError as e:
         raise SandboxError(f"The sandbox cannot be set up: {e}") from e
     finally:
@@ -64,11 +66,13 @@ def run(
             os.close(send)
 
 
-def _collect(pid: int, receive: int, *, seconds: float, limit: int) -> bytes:
+def _collect(pid: int, receive: int, *, seconds: float, limit: int, meanwhile: Callable[[], None]) -> bytes:
     """The child's output and end; it is killed when it does not end by itself."""
     complaint = "The analysis was given up"
     try:
-        data, complaint = _read(receive, deadline=time.monotonic() + seconds, limit=limit)
+        deadline = time.monotonic() + seconds
+        meanwhile()
+        data, complaint = _read(receive, deadline=deadline, limit=limit)
     finally:
         # Not reaped yet, so the number still is that child's.
         if complaint or not _ended(pid):

@@ -3,7 +3,7 @@
     report = service.analyse(core_fd, [(path, fd), ...], Facts(...), seconds=10)
 
 One connection is one crash. The request is a few messages that carry descriptors (unix(7), SCM_RIGHTS): first
-the job in a memfd, then the core, then the modules. The answer is READY at once, later the length of the report,
+the job in a memfd, then the core, then the modules, then separate debug files. The answer is READY at once, later the length of the report,
 and then the report as JSON in messages of at most 64 KiB.
 
 The handler's process imports only what stands on top of this file; everything else is the sandbox's. The package
@@ -25,7 +25,7 @@ from pycoredump.errors import PycoredumpError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 SOCKET = "/run/pycoredump/analysis"
 GREETING = b"pycoredump analysis 1"
@@ -34,6 +34,7 @@ START_SECONDS = 2.0  # for the unit to say READY; it may wait for others in a bu
 SECONDS = 10
 MEMORY = 1 << 30  # bytes of address space; what is really used is about a tenth
 MODULES_MAX = 4096
+FILES_MAX = 2 * MODULES_MAX
 PASSED_MAX = 250  # descriptors in one message; the kernel takes SCM_MAX_FD = 253
 PACKET = 64 << 10
 JOB_MAX = 32 << 20
@@ -47,19 +48,28 @@ def analyse(
     seconds: int = SECONDS,
     memory: int = MEMORY,
     path: str = SOCKET,
+    debug: Mapping[str, int] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Report:
-    """The report on the core behind a descriptor. PycoredumpError if there is none in time."""
+    """The report on the core behind a descriptor. PycoredumpError if there is none in time.
+
+    `debug`: build id -> separate debug file. `meanwhile` is called while the sandbox is at work.
+    """
     deadline = time.monotonic() + seconds
     modules = modules[:MODULES_MAX]
-    job = Job(facts=facts, modules=tuple(os.fsdecode(name) for name, _ in modules), seconds=seconds)
+    debug = debug or {}
+    paths = tuple(os.fsdecode(name) for name, _ in modules)
+    job = Job(facts=facts, modules=paths, debug=tuple(debug), seconds=seconds)
     with os.fdopen(os.memfd_create("job", os.MFD_CLOEXEC), "w+b") as file:
         file.write(wire.encode(job))
         file.flush()
-        fds = [file.fileno(), core, *(fd for _, fd in modules)]
-        answer = request(fds, seconds=seconds, path=path)
+        fds = [file.fileno(), core, *(fd for _, fd in modules), *debug.values()]
+        answer = request(fds, seconds=seconds, path=path, meanwhile=meanwhile)
         if not answer:
             left = max(1.0, deadline - time.monotonic())
-            answer = sandbox.run(work, fds, prepare=prepare, seconds=left, memory=memory)
+            answer = sandbox.run(
+                work, fds, prepare=prepare, seconds=left, memory=memory, meanwhile=meanwhile
+            )
     return wire.report(answer)
 
 
@@ -70,19 +80,25 @@ def prepare() -> None:
 
 
 def work(fds: Sequence[int]) -> bytes:
-    """In the sandbox: job, core and modules behind descriptors -> report as JSON."""
+    """In the sandbox: job, core, modules and debug files behind descriptors -> report as JSON."""
     from pycoredump.analysis import report
 
     job = wire.job(os.pread(fds[0], JOB_MAX, 0))
     names = [os.fsencode(name) for name in job.modules]
     # What comes after this is writing it down.
     seconds = max(1.0, job.seconds * 0.8)
-    return wire.encode(
-        report.analyse(fds[1], list(zip(names, fds[2:], strict=False)), job.facts, seconds=seconds)
-    )
+    modules = list(zip(names, fds[2:], strict=False))
+    debug = dict(zip(job.debug, fds[2 + len(names) :], strict=False))
+    return wire.encode(report.analyse(fds[1], modules, job.facts, seconds=seconds, debug=debug))
 
 
-def request(fds: Sequence[int], *, seconds: float, path: str = SOCKET) -> bytes:
+def request(
+    fds: Sequence[int],
+    *,
+    seconds: float,
+    path: str = SOCKET,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> bytes:
     """What the unit answers; b"" if it is not there or does not begin. SandboxError if it breaks off."""
     deadline = time.monotonic() + seconds
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -96,6 +112,7 @@ def request(fds: Sequence[int], *, seconds: float, path: str = SOCKET) -> bytes:
         connection.close()
         return b""
     try:
+        meanwhile()
         return _answer(connection, deadline)
     except OSError as e:
         raise sandbox.SandboxError(f"The analysis service broke off: {e}") from e
@@ -140,7 +157,7 @@ def receive_descriptors(connection: _socket.socket) -> list[int]:
         fds += some
         if not head.startswith(GREETING) or len(head) != len(GREETING) + 4 or flags & _socket.MSG_CTRUNC:
             raise PycoredumpError("The request is not one of pycoredump's handler")
-        if len(fds) > MODULES_MAX + 2 or not some:
+        if len(fds) > FILES_MAX or not some:
             raise PycoredumpError(f"The request has {len(fds)} descriptors")
         if struct.unpack_from("<I", head, len(GREETING))[0] == 0:
             return fds

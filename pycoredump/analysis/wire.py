@@ -29,10 +29,11 @@ class WireError(PycoredumpError):
 
 
 class Job(Record):
-    """What the sandbox is asked: the core and the modules come as descriptors in the same order."""
+    """What the sandbox is asked: core, modules and debug files come as descriptors in the same order."""
 
     facts: Facts = Facts()
     modules: tuple[str, ...] = ()  # paths as in NT_FILE
+    debug: tuple[str, ...] = ()  # build ids
     seconds: int = 10
 
 
@@ -184,4 +185,4 @@ FACTS = _schema(("comm", "exe"), _text) | {
     "maps": _lines,
     "sizes": _mapping(_number),
 }
-JOB = {"facts": _record(Facts, FACTS), "modules": _list(_text), "seconds": _number}
+JOB = {"facts": _record(Facts, FACTS), "modules": _list(_text), "debug": _list(_text), "seconds": _number}

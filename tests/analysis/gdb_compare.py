@@ -27,7 +27,7 @@ from collections.abc import Iterator
 import systemd_coredump
 
 from pycoredump import corefile
-from pycoredump.analysis import debugfiles, demangle, unwind
+from pycoredump.analysis import debugfiles, demangle, separate, unwind
 from pycoredump.analysis.image import Image
 from pycoredump.record import Record
 
@@ -64,7 +64,7 @@ def ours(core: pathlib.Path, *, debug: bool = False) -> tuple[Stacks, float, Ima
     with core.open("rb") as file:
         layout = corefile.scan(corefile.reader(file.read))
         began = time.process_time()
-        directories = debugfiles.DEBUG_DIRECTORIES if debug else ()
+        directories = separate.DIRECTORIES if debug else ()
         with debugfiles.opened(file.fileno(), layout, debug_directories=directories) as image:
             stacks: Stacks = {}
             for trace in unwind.threads(image, unwind.Budget(frames=FRAMES)):

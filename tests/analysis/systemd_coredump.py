@@ -54,7 +54,17 @@ def message(core: pathlib.Path, *, debug: bool = False) -> str:
             read, write = os.pipe()
             with core.open("rb") as file:
                 child = subprocess.Popen(
-                    ["unshare", "--mount", "sh", "-c", _script(read), "sh", place, PROGRAM, "debug" if debug else ""],
+                    [
+                        "unshare",
+                        "--mount",
+                        "sh",
+                        "-c",
+                        _script(read),
+                        "sh",
+                        place,
+                        PROGRAM,
+                        "debug" if debug else "",
+                    ],
                     stdin=file,
                     pass_fds=(read,),
                 )

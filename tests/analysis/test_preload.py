@@ -36,7 +36,7 @@ service.prepare()
 print(*sys.modules)
 """
     loaded = set(run(code).split())
-    outside = {"debugfiles", "dpkg", "packages", "rpm", "stacktrace"}
+    outside = {"debugfiles", "dpkg", "packages", "rpm", "separate", "stacktrace"}
     for path in (ROOT / "pycoredump" / "analysis").rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if path.stem not in outside:
