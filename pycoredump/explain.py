@@ -1,4 +1,4 @@
-"""Why it crashed: a minicore from the archive, the sandboxed analysis, and its report as journal fields.
+"""Why it crashed: the sandboxed analysis of the archive, and its report as journal fields.
 
 Runs after the release and imports what it needs then. Whatever fails here costs its part of the entry, never
 the entry.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import entry, extract, journal, metadata, quickjson
+from pycoredump import entry, journal, metadata, quickjson
 from pycoredump.analysis import dpkg, packages, rpm, separate, service, stacktrace
 from pycoredump.analysis.model import Facts, Module, Report
 from pycoredump.archive import append_metadata
@@ -31,7 +31,8 @@ def report(
     kept: Kept, crash: Crash, process: Process, modules: Sequence[OpenModule], *, seconds: int, unit: bool
 ) -> Report:
     """The analysis of a stored core. `unit`: whether the service manager may be asked. PycoredumpError, OSError."""
-    core = extract.minicore(Archive(kept.fd, base=journal.CORE_AT if kept.journal else 0))
+    # What comes out of the sandbox must find nothing to write to.
+    core = os.open(f"/proc/self/fd/{kept.fd}", os.O_RDONLY | os.O_CLOEXEC)
     debug = separate.open_files(module.fd for module in modules)
     owned = Ownership({_text(module.path): module.fd for module in modules})
     try:
@@ -41,6 +42,7 @@ def report(
             facts(crash, process, modules),
             seconds=seconds,
             path=service.SOCKET if unit else "",
+            base=journal.CORE_AT if kept.journal else 0,
             debug=debug,
             meanwhile=owned.search,
         )

@@ -54,14 +54,15 @@ class Frame(tuple[int, int, int, int]):
 class Archive:
     """An archive, or any core: plain, or a .zst file without our tail (then only stream() and metadata {})."""
 
-    def __init__(self, fd: int, *, name: str = "archive", base: int = 0) -> None:
+    def __init__(self, fd: int, *, name: str = "archive", base: int = 0, cache: int = CACHE) -> None:
         """Takes a readable descriptor, which stays the caller's. ArchiveError if the file is neither.
 
-        `base`: where in the file a plain core begins.
+        `base`: where in the file a plain core begins. `cache`: frames kept decompressed.
         """
         self.fd = fd
         self.name = name
         self.base = base
+        self.cache = cache
         self.size = os.fstat(fd).st_size
         begin = os.pread(fd, 4, base)
         self.plain = begin == b"\x7fELF"
@@ -185,7 +186,7 @@ class Archive:
         if len(plain) != frame.length:
             raise ArchiveError(f"{self.name} is damaged: its frame at {frame.at} has {len(plain)} bytes")
         self._cache[frame.at] = plain
-        if len(self._cache) > CACHE:
+        if len(self._cache) > self.cache:
             del self._cache[next(iter(self._cache))]
         return bytes(plain)
 

@@ -103,7 +103,7 @@ SERVING = _words(
     strtol strtoul strtoll strtoull strtod atoi atol
     malloc free calloc realloc memalign posix_memalign aligned_alloc cfree reallocarray malloc_usable_size
     puts fputs fwrite fread fgets printf fprintf sprintf snprintf vprintf vfprintf vsprintf vsnprintf fclose
-    fflush qsort bsearch
+    fflush qsort bsearch syscall
     """
 )
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from pycoredump import corefile, siginfo
+from pycoredump import corefile, siginfo, zstd
 from pycoredump.analysis import (
     abortmsg,
     fault,
@@ -19,6 +19,7 @@ from pycoredump.analysis import (
     interpreters,
     packagenote,
     signature,
+    stored,
     unwind,
     words,
 )
@@ -43,6 +44,8 @@ def preload() -> None:
     """Import everything that the analysis might want later: in the sandbox nothing can be opened."""
     for name in LATE:
         __import__(f"pycoredump.analysis.{name}")
+    with contextlib.suppress(ImportError):  # cores are not compressed then
+        zstd.library()
     with contextlib.suppress(ImportError):  # without pyelftools there are no source lines
         __import__("pycoredump.analysis.lines")
     for name in ("ascii", "latin-1", "utf-8", "utf-16-le", "utf-32-le", "unicode_escape"):
@@ -56,13 +59,16 @@ def analyse(
     *,
     seconds: float = 10.0,
     debug: Mapping[str, int] | None = None,
+    base: int = 0,
 ) -> Report:
     """Everything that can be told about the crash in the core behind a descriptor. Never raises.
 
     `modules`: path as in NT_FILE and an open descriptor of that file. `debug`: build id -> open descriptor of a
-    separate debug file. What could not be found out is named in the report's problems.
+    separate debug file. `base`: where in the file of a plain core it begins. What could not be found out is named in the report's problems.
     """
-    return Analysis(facts or Facts(), deadline=time.monotonic() + seconds).run(core, modules, debug or {})
+    return Analysis(facts or Facts(), deadline=time.monotonic() + seconds).run(
+        core, modules, debug or {}, base
+    )
 
 
 class Analysis:
@@ -74,11 +80,14 @@ class Analysis:
         self.report = Report()
         self.problems: list[str] = []
 
-    def run(self, core: int, modules: Iterable[tuple[bytes, int]], debug: Mapping[str, int]) -> Report:
-        layout = self._try("analysis", lambda: corefile.scan(_reader(core)), None)
+    def run(
+        self, core: int, modules: Iterable[tuple[bytes, int]], debug: Mapping[str, int], base: int
+    ) -> Report:
+        source = self._try("analysis", lambda: stored.source(core, base), None)
+        layout = self._try("analysis", lambda: stored.layout(source), None) if source else None
         process = (
-            self._try("backtrace", lambda: image.Image(core, layout, dict(modules)), None)
-            if layout
+            self._try("backtrace", lambda: image.Image(source, layout, dict(modules)), None)
+            if source and layout
             else None
         )
         if process is not None:
@@ -149,15 +158,3 @@ class Analysis:
     def _failed(self, part: str, e: Exception) -> None:
         reason = str(e) if isinstance(e, PycoredumpError) else f"{type(e).__name__} {e}".strip()
         self.problems.append(f"No {part}: {reason}"[:TEXT_MAX])
-
-
-def _reader(fd: int) -> corefile.Read:
-    at = 0
-
-    def read(size: int) -> bytes:
-        nonlocal at
-        part = os.pread(fd, size, at)
-        at += len(part)
-        return part
-
-    return corefile.reader(read)

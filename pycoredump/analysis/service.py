@@ -48,18 +48,19 @@ def analyse(
     seconds: int = SECONDS,
     memory: int = MEMORY,
     path: str = SOCKET,
+    base: int = 0,
     debug: Mapping[str, int] | None = None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Report:
     """The report on the core behind a descriptor. PycoredumpError if there is none in time.
 
-    `debug`: build id -> separate debug file. `meanwhile` is called while the sandbox is at work.
+    `base`: where in the file of a plain core it begins. `debug`: build id -> separate debug file. `meanwhile` is called while the sandbox is at work.
     """
     deadline = time.monotonic() + seconds
     modules = modules[:MODULES_MAX]
     debug = debug or {}
     paths = tuple(os.fsdecode(name) for name, _ in modules)
-    job = Job(facts=facts, modules=paths, debug=tuple(debug), seconds=seconds)
+    job = Job(facts=facts, modules=paths, debug=tuple(debug), base=base, seconds=seconds)
     with os.fdopen(os.memfd_create("job", os.MFD_CLOEXEC), "w+b") as file:
         file.write(wire.encode(job))
         file.flush()
@@ -89,7 +90,8 @@ def work(fds: Sequence[int]) -> bytes:
     seconds = max(1.0, job.seconds * 0.8)
     modules = list(zip(names, fds[2:], strict=False))
     debug = dict(zip(job.debug, fds[2 + len(names) :], strict=False))
-    return wire.encode(report.analyse(fds[1], modules, job.facts, seconds=seconds, debug=debug))
+    found = report.analyse(fds[1], modules, job.facts, seconds=seconds, debug=debug, base=job.base)
+    return wire.encode(found)
 
 
 def request(

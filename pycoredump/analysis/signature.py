@@ -24,7 +24,7 @@ from pycoredump.record import Record
 
 FRAMES = 6
 LOOKED_AT = 48  # frames from the top in which an abort() or a handler that raises again is looked for
-UNNAMED_MAX = 3  # frames without a name before the first one that ends the process
+UNNAMED_MAX = 3  # frames of the C library without a name beside those that end the process
 GAP_MAX = 8  # other frames between two that end it: a program's own fatal(), a handler's print
 REPEATS = 4  # times that a group of frames stands in a row before it counts as a recursion
 PERIOD_MAX = 8  # frames of one round of a recursion
@@ -140,7 +140,20 @@ def _beginning(frames: Sequence[Frame]) -> int:
             start = at + 1  # a handler that raised again: what it interrupted is the place
         elif at >= max(start, first) + gap:
             break
+    start = _after_messages(frames, names, start)
     return start if start < len(frames) else max(0, start - 1)
+
+
+# Without its symbols the C library's way from free() to abort() has no names; with them it is dropped by name.
+def _after_messages(frames: Sequence[Frame], names: Sequence[str], start: int) -> int:
+    if not start:
+        return 0
+    for at in range(start, min(start + UNNAMED_MAX + 1, len(names))):
+        if not frames[at].module.startswith("libc"):
+            break
+        if names[at]:
+            return at
+    return start
 
 
 # Frames of the interpreter's loop tell nothing, the program's own do.

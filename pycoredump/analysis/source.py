@@ -58,16 +58,20 @@ class FileSource:
             raise CoreError(f"The file ends before offset {offset + size:#x}")
         return data
 
+    def some(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes; fewer at the end. CoreError if they cannot be read."""
+        return _pread(self._fd, size, offset)
+
     def _block(self, index: int) -> bytes:
         block = self._blocks.get(index)
         if block is None:
             if len(self._blocks) >= BLOCKS_MAX:
                 self._blocks.clear()
-            block = self._blocks[index] = _pread(self._fd, BLOCK, index * BLOCK)
+            block = self._blocks[index] = self.some(index * BLOCK, BLOCK)
         return block
 
     def _whole(self, offset: int, size: int) -> bytes:
-        data = _pread(self._fd, size, offset)
+        data = self.some(offset, size)
         if len(data) < size:
             raise CoreError(f"The file ends before offset {offset + size:#x}")
         return data

@@ -25,9 +25,10 @@ STRINGS_MAX = 512 << 20  # bytes of .strtab
 NAME_MAX = 4096  # bytes; longer ones (templates) are cut
 BACK_MAX = 1000  # symbols looked back at from an address
 
-STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC = 0, 1, 2, 10
 STB_LOCAL = 0
 _CODE = frozenset((STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC))
+_DATA = frozenset((STT_NOTYPE, STT_OBJECT))
 SHF_EXECINSTR = 4
 SHN_LORESERVE = 0xFF00
 _ENTRY = struct.Struct("<IBBHQQ")  # Elf64_Sym
@@ -66,13 +67,20 @@ class Strings:
 class Table:
     """One symbol table, sorted by address."""
 
-    def __init__(self, data: bytes, strings: Strings, is_code: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        strings: Strings,
+        is_wanted: Callable[[int], bool],
+        kinds: frozenset[int] = _CODE,
+    ) -> None:
+        """`is_wanted` tells of a section, by its number, whether it has what is looked for."""
         self._data = data
         self._strings = strings
         keys: list[int] = [
             value << 24 | index
             for index, (_, info, _, section, value, _) in enumerate(_ENTRY.iter_unpack(data))
-            if info & 15 in _CODE and value and section > 0 and is_code(section)
+            if info & 15 in kinds and value and section > 0 and is_wanted(section)
         ]
         keys.sort()
         self._keys = keys
@@ -141,8 +149,11 @@ class Table:
         return fields[1] >> 4 != STB_LOCAL, Symbol(name=name, address=value, size=fields[5])
 
 
-def from_section(file: Elf, kind: int) -> Table | None:
-    """The table in section type SHT_SYMTAB or SHT_DYNSYM; None if there is none. CoreError if it is damaged."""
+def from_section(file: Elf, kind: int, *, code: bool = True) -> Table | None:
+    """The table in section type SHT_SYMTAB or SHT_DYNSYM; None if there is none. CoreError if it is damaged.
+
+    Its functions, or unless `code` its variables.
+    """
     section = next((s for s in file.sections if s.type == kind and s.size), None)
     if section is None or section.link >= len(file.sections):
         return None
@@ -152,8 +163,9 @@ def from_section(file: Elf, kind: int) -> Table | None:
     names = file.sections[section.link]
     data = file.source.read(section.offset, section.size // 24 * 24)
     strings = Strings(lambda at, size: file.source.read(names.offset + at, size), names.size)
-    code = [bool(s.flags & SHF_EXECINSTR) for s in file.sections]
-    return Table(data, strings, lambda index: index < len(code) and code[index])
+    wanted = [bool(s.flags & SHF_EXECINSTR) is code for s in file.sections]
+    kinds = _CODE if code else _DATA
+    return Table(data, strings, lambda index: index < len(wanted) and wanted[index], kinds)
 
 
 def from_dynamic(file: Elf, bias: int) -> Table | None:
@@ -211,8 +223,13 @@ class Symbols:
             if name:
                 return Symbol(name=f"{name}@plt", address=(vaddr & ~15) + bias, size=16)
 
+        tables = self._of(module)
+        data = _data_section_at(file, vaddr) if section is None else -1
+        if data >= 0:
+            # Somebody jumped to data: the variable is named, as gdb does it.
+            tables, number = self._data(module, file), data
         best: Symbol | None = None
-        for table in self._of(module):
+        for table in tables:
             try:
                 found = table.find(vaddr, number)
             except CoreError:
@@ -242,6 +259,14 @@ class Symbols:
             self._tables[module.start] = tables
         return tables
 
+    def _data(self, module: Module, file: Elf) -> list[Table]:
+        for candidate in (file, self._image.debug(module)):
+            for kind in (SHT_SYMTAB, SHT_DYNSYM):
+                table = _try(candidate, kind, code=False)
+                if table is not None:
+                    return [table]
+        return []
+
     def _read(self, module: Module) -> Iterator[Table]:
         file = self._image.elf(module)
         if file is None:
@@ -265,9 +290,9 @@ class Symbols:
             yield mini
 
 
-def _try(file: Elf | None, kind: int) -> Table | None:
+def _try(file: Elf | None, kind: int, *, code: bool = True) -> Table | None:
     try:
-        return from_section(file, kind) if file is not None else None
+        return from_section(file, kind, code=code) if file is not None else None
     except CoreError:
         return None
 
@@ -277,3 +302,10 @@ def _section_at(file: Elf, vaddr: int) -> tuple[int, Section | None]:
         if section.flags & SHF_EXECINSTR and section.address <= vaddr < section.address + section.size:
             return number, section
     return -1, None
+
+
+def _data_section_at(file: Elf, vaddr: int) -> int:
+    for number, section in enumerate(file.sections):
+        if section.address and section.address <= vaddr < section.address + section.size:
+            return number
+    return -1

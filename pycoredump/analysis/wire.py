@@ -34,6 +34,7 @@ class Job(Record):
     facts: Facts = Facts()
     modules: tuple[str, ...] = ()  # paths as in NT_FILE
     debug: tuple[str, ...] = ()  # build ids
+    base: int = 0  # where in its file a plain core begins
     seconds: int = 10
 
 
@@ -185,4 +186,10 @@ FACTS = _schema(("comm", "exe"), _text) | {
     "maps": _lines,
     "sizes": _mapping(_number),
 }
-JOB = {"facts": _record(Facts, FACTS), "modules": _list(_text), "debug": _list(_text), "seconds": _number}
+JOB = {
+    "facts": _record(Facts, FACTS),
+    "modules": _list(_text),
+    "debug": _list(_text),
+    "base": _number,
+    "seconds": _number,
+}

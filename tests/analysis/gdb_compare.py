@@ -26,8 +26,7 @@ from collections.abc import Iterator
 
 import systemd_coredump
 
-from pycoredump import corefile
-from pycoredump.analysis import debugfiles, demangle, separate, unwind
+from pycoredump.analysis import debugfiles, demangle, separate, stored, unwind
 from pycoredump.analysis.image import Image
 from pycoredump.record import Record
 
@@ -62,7 +61,7 @@ Stacks = dict[int, list[Seen]]
 def ours(core: pathlib.Path, *, debug: bool = False) -> tuple[Stacks, float, Image]:
     """Our frames by thread, the CPU seconds that they took, and what they were made from."""
     with core.open("rb") as file:
-        layout = corefile.scan(corefile.reader(file.read))
+        layout = stored.layout(stored.source(file.fileno()))
         began = time.process_time()
         directories = separate.DIRECTORIES if debug else ()
         with debugfiles.opened(file.fileno(), layout, debug_directories=directories) as image:

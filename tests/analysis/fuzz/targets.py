@@ -9,23 +9,42 @@ import contextlib
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Callable
 
-sys.path.insert(0, os.fspath(pathlib.Path(__file__).parents[1]))  # elfbuilder, also when atheris runs this
+sys.path.insert(
+    0, os.fspath(pathlib.Path(__file__).resolve().parents[1])
+)  # elfbuilder, also when atheris runs this
+sys.path.insert(0, os.fspath(pathlib.Path(__file__).resolve().parents[2]))  # elfcore
 
+import elfcore
 from elfbuilder import STACK, TEXT, Function, build, dead, registers, uleb, words
 
-from pycoredump import corefile, elfnote
-from pycoredump.analysis import stacktrace, unwind
+from pycoredump import corefile, elfnote, metadata, zstd
+from pycoredump.analysis import (
+    abortmsg,
+    dpkg,
+    fault,
+    interpreters,
+    rpm,
+    signature,
+    stacktrace,
+    stored,
+    unwind,
+    wire,
+)
+from pycoredump.analysis import words as words_of
 from pycoredump.analysis.callframe import Cie, Fde, row_at
 from pycoredump.analysis.demangle import demangle
 from pycoredump.analysis.elf import Elf
 from pycoredump.analysis.expression import evaluate
 from pycoredump.analysis.image import Image
-from pycoredump.analysis.model import Report
+from pycoredump.analysis.model import Facts, Report
 from pycoredump.analysis.source import BytesSource
+from pycoredump.archive import Writer
 from pycoredump.elfnote import MappedFile
 from pycoredump.errors import PycoredumpError
+from pycoredump.reader import Archive
 
 BASE = 0x5555_0000_0000
 CALLS = b"\xe8\0\0\0\0" * 12
@@ -51,6 +70,9 @@ FILES = {
     for machine in (elfnote.EM_X86_64, elfnote.EM_AARCH64)
 }
 STACK_BYTES = words(0, BASE + TEXT + 0x4A, STACK + 64, BASE + TEXT + 0x8A) * 8
+
+
+CORE = elfcore.linux_process().core()
 
 
 def patched(base: bytes, data: bytes) -> bytes:
@@ -132,8 +154,86 @@ def elf_file(data: bytes) -> None:
     file.build_id, file.package_note, file.mini, file.dynamic, file.sections  # noqa: B018
 
 
+def notes(data: bytes) -> None:
+    """Any bytes as the notes of a core, of both word sizes."""
+    abi = elfnote.Abi(word=8 if data[:1] < b"\x80" else 4, order="<", machine=elfnote.EM_X86_64)
+    for note in elfnote.notes(data[1:], abi):
+        elfnote.thread(note.data, abi)
+        elfnote.signal_info(note.data, abi)
+        elfnote.auxiliary_vector(note.data, abi)
+        elfnote.mapped_files(note.data, abi)
+        elfnote.process_info(note.data)
+
+
+def _archive() -> bytes:
+    fd = os.memfd_create("archive")
+    writer = Writer(fd, limit=1 << 20)
+    writer.head(CORE[:4096])
+    writer.append(zstd.raw(CORE[4096:]), len(CORE) - 4096)
+    writer.zeros(1 << 16)
+    writer.finish(metadata.frame({"COREDUMP_PID": b"1"}))
+    try:
+        return os.pread(fd, 1 << 20, 0)
+    finally:
+        os.close(fd)
+
+
+ARCHIVE = _archive()
+
+
+def archive(data: bytes) -> None:
+    """A damaged archive: its metadata, its core by parts and as a whole, and the analysis of that."""
+    fd = os.memfd_create("archive")
+    try:
+        os.write(fd, patched(ARCHIVE, data))
+        with contextlib.suppress(PycoredumpError):
+            found = Archive(fd)
+            assert all(isinstance(value, str) for value in found.fields.values())
+            found.read(0, 1 << 16)
+            for number, _ in zip(range(64), found.stream(), strict=False):
+                assert number < 64
+        source = stored.source(fd)
+        Image(source, stored.layout(source), {})
+    finally:
+        os.close(fd)
+
+
+def whole(data: bytes) -> None:
+    """All parts of the analysis but those that are told to catch everything, on a damaged core of a small process."""
+    source = BytesSource(patched(CORE, data))
+    layout = corefile.parse(source.read(0, len(CORE)))
+    facts = Facts(exe="/usr/bin/python3.11", arguments=("python3", "x.py"))
+    made = Image(source, layout, {b"/x.so": BytesSource(patched(FILES[elfnote.EM_X86_64], data))})
+    found = unwind.threads(made, unwind.Budget(seconds=2.0))
+    words_of.explain(fault.gather(layout, facts, made))
+    abortmsg.messages(made, found)
+    with contextlib.suppress(PycoredumpError):
+        for runtime in interpreters.runtimes():
+            runtime.frames(made, deadline=time.monotonic() + 2)
+    signature.identify(Report(threads=found), signal=11, program="x")
+
+
+def report(data: bytes) -> None:
+    """What a broken sandbox may answer, and what a broken handler may ask."""
+    for read in (wire.report, wire.job):
+        with contextlib.suppress(PycoredumpError):
+            wire.encode(read(data))
+    with contextlib.suppress(PycoredumpError):
+        wire.report(b'{"version":1,' + data)
+
+
+def package(data: bytes) -> None:
+    """A header of rpm's database, and a stanza of dpkg's."""
+    dpkg.describe(data, "x:amd64")
+    rpm.owner(data, "/usr/bin/x")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (backtrace, rules, core, frame_rules, expression, name, elf_file)
+    target.__name__: target
+    for target in (
+        *(backtrace, rules, core, frame_rules, expression, name, elf_file),
+        *(notes, archive, whole, report, package),
+    )
 }
 
 
