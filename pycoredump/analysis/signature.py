@@ -52,7 +52,9 @@ def identify(report: Report, *, signal: int, program: str, sent: bool = False) -
     digest = _blake2.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     of = f"{program}, {os.path.basename(report.script)}" if report.script else program
     how = f"{name} from outside" if sent else name
-    return Identity(id=digest, title=f"{how} in {_headline(places)} ({of})" if places else f"{how} ({of})")
+    return Identity(
+        id=digest, title=f"{how} in {_headline(places, script)} ({of})" if places else f"{how} ({of})"
+    )
 
 
 def _crashing_script(report: Report) -> Sequence[ScriptFrame]:
@@ -62,8 +64,10 @@ def _crashing_script(report: Report) -> Sequence[ScriptFrame]:
     return next((trace.frames for trace in report.scripts if trace.tid == tid), ())
 
 
-def _headline(places: Sequence[str]) -> str:
+def _headline(places: Sequence[str], script: Sequence[ScriptFrame]) -> str:
     first = places[0]
+    if script and (mine := _place(script[0])) in places[1:]:
+        return mine if "+0x" in first else f"{first}, called by {mine}"
     if first == RECURSION:
         return f"endless recursion of {places[1]}"
     caller = next((p for p in places[1:] if not _serves(p) and p != NOWHERE), "")
@@ -166,7 +170,11 @@ def _spliced(named: list[str], script: Sequence[ScriptFrame]) -> list[str]:
         for n in named[:loop]
         if not n.startswith(("_PyObject_", "PyObject_", "cfunction_", "_PyVectorcall"))
     ]
-    return native + [f"{frame.function}:{os.path.basename(frame.file)}" for frame in script]
+    return native + [_place(frame) for frame in script]
+
+
+def _place(frame: ScriptFrame) -> str:
+    return f"{frame.function}:{os.path.basename(frame.file)}"
 
 
 def _recursion(named: Sequence[str]) -> list[str]:

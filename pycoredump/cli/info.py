@@ -20,6 +20,7 @@ def run(command: options.Command) -> int:
         return listing.run(command)
     newest = not command.arguments and not command.has("n")
     incidents: Iterable[Incident] = found.newest(1) if newest else search.chosen(command, found)
+    incidents = _completed(command, incidents, found)
     if command.get("json", "off") != "off":
         return _json(command, incidents, found)
 
@@ -36,6 +37,16 @@ def run(command: options.Command) -> int:
         raise search.NothingFound
     search.note_unfinished(command, found)
     return 0
+
+
+def _completed(
+    command: options.Command, incidents: Iterable[Incident], found: Incidents
+) -> Iterator[Incident]:
+    try:
+        from pycoredump.cli import analyse
+    except ImportError:  # a library is broken: what is recorded can be shown all the same
+        return iter(incidents)
+    return analyse.completed(command, incidents, found)
 
 
 def text(one: Incident, found: Incidents, style: Style) -> Iterator[str]:

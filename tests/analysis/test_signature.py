@@ -210,8 +210,21 @@ def test_python_frames_stand_for_the_interpreters_loop() -> None:
     assert list(signature.culprits(native, script)) == ["os_abort", "stop:app.py", "<module>:app.py"]
     assert (
         signature.identify(report, signal=SIGABRT, program="python3.11").title
-        == "SIGABRT in os_abort (python3.11, app.py)"
+        == "SIGABRT in os_abort, called by stop:app.py (python3.11, app.py)"
     )
+
+
+def test_without_symbols_of_the_interpreter_the_script_is_the_place() -> None:
+    nameless = Frame(pc=1, module="python3.11", module_offset=0xF0A79)
+    native = (*frames("abort"), nameless, *frames("_PyEval_EvalFrameDefault", "main"))
+    script = (ScriptFrame(language="Python", function="stop", file="/srv/app.py", line=7),)
+    report = Report(
+        threads=(ThreadTrace(tid=1, frames=native),),
+        scripts=(ScriptTrace(tid=1, frames=script),),
+        script="app.py",
+    )
+    title = signature.identify(report, signal=SIGABRT, program="python3.11").title
+    assert title == "SIGABRT in stop:app.py (python3.11, app.py)"
 
 
 def test_hostile_names_are_cut() -> None:

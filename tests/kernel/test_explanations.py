@@ -42,7 +42,7 @@ FAULTS = [
     Fault("call-null", r"^Call of .*NULL|^Jump to NULL", "SIGSEGV in by_call_null, calling what is no function (signals)"),
     Fault("call-data", r"^Jump to 0x\w+, which is data .* not code", "SIGSEGV in data (signals)"),
     Fault("overflow", r"^(The stack|Stack overflow)", "SIGSEGV in endless recursion of"),
-    Fault("bus", r"mapped file /tmp/bus-\w+ \(deleted\): the file was cut short", "SIGBUS in by_bus (signals)"),
+    Fault("bus", r"mapped file /tmp/bus-\w+( \(deleted\))?: the file was cut short", "SIGBUS in by_bus (signals)"),
     Fault("division", r"^An integer was divided by zero", "SIGFPE in by_division (signals)"),
     Fault("illegal", r"(ud2|udf)", "SIGILL in by_illegal (signals)"),
     Fault("breakpoint", r"^A breakpoint instruction", "SIGTRAP in by_breakpoint (signals)"),
