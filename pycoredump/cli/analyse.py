@@ -20,7 +20,6 @@ from pycoredump.cli.incident import Incident
 from pycoredump.cli.incidents import Incidents
 from pycoredump.errors import ArgumentError, PycoredumpError
 
-TEMPORARY = "/var/tmp"
 SECONDS = 30
 FETCH_SECONDS = 120
 FIND = "debuginfod-find"
@@ -119,11 +118,7 @@ def _core(one: Incident, found: Incidents, held: contextlib.ExitStack) -> int:
     if archive.seekable:
         return archive.fd
 
-    path = dump.to_temporary(one, found, TEMPORARY)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.unlink(path)
+    fd = os.open(dump.to_temporary(one, found, held), os.O_RDONLY | os.O_CLOEXEC)
     held.callback(os.close, fd)
     return fd
 
