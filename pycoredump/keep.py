@@ -208,7 +208,7 @@ def _finish(core: HeldCore, planned: plan.Plan, writer: archive.Writer, done: Pi
         reason=reason,
         truncated=bool(reason),
         from_memory=core.memory is not None,
-        problems=(f"The core is not compressed: {done.problem}",) if done.problem else (),
+        problems=(done.problem,) if done.problem else (),
     )
     layout = core.layout
     if layout is None or not (planned.shrunk or reason):

@@ -114,7 +114,7 @@ class Pipeline:
         self.writer = writer
         self.level = level
         self.stopped = ""
-        self.problem = ""  # why frames are not compressed
+        self.problem = ""  # why frames are not compressed, or not by zstandard
         self._lock = _thread.allocate_lock()
         self._turn = _thread.allocate_lock()  # free: the next frame may be written
         self._broken = False  # a frame is missing: no later one may be written

@@ -9,7 +9,7 @@ import _bisect
 import os
 import struct
 
-from pycoredump import frames, quickjson, zstd
+from pycoredump import frames, quickjson, unzstd, zstd
 from pycoredump.archive import METADATA_TAG
 from pycoredump.errors import ArchiveError
 
@@ -25,7 +25,6 @@ METADATA_FRAMES = 16  # the last ones count: the handler's, the analysis's, some
 FRAME_MAX = 64 << 20  # bytes of one frame once decompressed; ours have 2 MiB, unless they are runs of zeros
 CACHE = 4  # frames kept decompressed
 CHUNK = 1 << 20
-WINDOW_MAX = 1 << 27  # what any coredumpctl takes
 
 
 class Frame(tuple[int, int, int, int]):
@@ -136,7 +135,7 @@ class Archive:
         source = os.fdopen(os.dup(self.fd), "rb")
         with (
             source,
-            zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).stream_reader(
+            zstandard.ZstdDecompressor(max_window_size=unzstd.WINDOW_MAX).stream_reader(
                 source, read_across_frames=True
             ) as stream,
         ):
@@ -172,23 +171,20 @@ class Archive:
                 f"{self.name} is damaged: its frame at {frame.at} claims {frame.length} bytes in {frame.size}"
             )
         data = _pread(self.fd, frame.size, frame.at)
-        if _content_size(data) not in (-1, frame.length):
+        if unzstd.content_size(data) not in (-1, frame.length):
             raise ArchiveError(
                 f"{self.name} is damaged: its frame at {frame.at} is not of {frame.length} bytes"
             )
-        zstandard = _library()
         try:
-            plain = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
-                data, max_output_size=frame.length
-            )
-        except zstandard.ZstdError as e:
+            plain = unzstd.data(data, frame.length)
+        except ValueError as e:
             raise ArchiveError(f"{self.name} is damaged: its frame at {frame.at}: {e}") from None
         if len(plain) != frame.length:
             raise ArchiveError(f"{self.name} is damaged: its frame at {frame.at} has {len(plain)} bytes")
         self._cache[frame.at] = plain
         if len(self._cache) > self.cache:
             del self._cache[next(iter(self._cache))]
-        return bytes(plain)
+        return plain
 
     def _frames(self) -> list[Frame]:
         footer = os.pread(self.fd, FOOTER, max(0, self.size - FOOTER))
@@ -222,28 +218,20 @@ def _library() -> Any:  # the C module has no types
     try:
         return zstd.library()
     except Exception as e:  # whatever a broken installation raises
-        raise ArchiveError(
-            f"python3-zstandard cannot be used ({type(e).__name__}: {e})",
-            hint="`zstd -d` decompresses the core.",
-        ) from None
+        raise unzstd.missing(e) from None
 
 
 def _metadata(frame: bytes) -> dict[str, str]:
     """The fields of one skippable frame; {} if it is not ours or cannot be read: it must not cost the core."""
     if len(frame) < 8 or struct.unpack_from("<I", frame)[0] != zstd.METADATA or frame[8:16] != METADATA_TAG:
         return {}
-    try:
-        zstandard = _library()
-    except ArchiveError:
-        return {}
     # The library allocates what a frame claims to hold: look first.
-    if not 0 < _content_size(frame[16:]) <= METADATA_MAX:
+    size = unzstd.content_size(frame[16:])
+    if not 0 < size <= METADATA_MAX:
         return {}
     try:
-        found = quickjson.loads(
-            zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(frame[16:])
-        )
-    except (zstandard.ZstdError, ValueError, RecursionError):
+        found = quickjson.loads(unzstd.data(frame[16:], size))
+    except (ArchiveError, ValueError, RecursionError):
         return {}
     fields = found.get("fields") if isinstance(found, dict) else None
     if not isinstance(fields, dict):
@@ -251,15 +239,6 @@ def _metadata(frame: bytes) -> dict[str, str]:
     return {
         name: value for name, value in fields.items() if isinstance(name, str) and isinstance(value, str)
     }
-
-
-def _content_size(frame: bytes) -> int:
-    """What the frame says that it holds; -1 if it does not say, or is none."""
-    zstandard = _library()
-    try:
-        return int(zstandard.frame_content_size(frame[:32]))
-    except zstandard.ZstdError:
-        return -1
 
 
 def _pread(fd: int, size: int, at: int) -> bytes:

@@ -85,7 +85,7 @@ def _block_header(size: int, kind: int, *, last: bool) -> bytes:
 
 
 def compressor(level: int) -> tuple[Compress | None, str]:
-    """A function that makes one frame with checksum, and "". Without the library: None and the reason.
+    """A function that makes one frame with checksum, and "". Without the library: the reason, and Python's own or None.
 
     Each thread needs a function of its own. Loading the package zstandard costs 12 ms, of which 11 are
     imports we do not need; its C part alone is loaded in less than one.
@@ -100,8 +100,23 @@ def compressor(level: int) -> tuple[Compress | None, str]:
         context.compress(b"")
     except Exception as e:
         # Whatever a broken installation raises (ImportError, AttributeError, SystemError, ...), the core is kept.
-        return None, f"python3-zstandard cannot be used ({type(e).__name__}: {e})"
+        own = _pythons_own(level)
+        instead = "Python's own compression.zstd stands in" if own else "the core is not compressed"
+        return own, f"python3-zstandard cannot be used ({type(e).__name__}: {e}): {instead}"
     return context.compress, ""
+
+
+def _pythons_own(level: int) -> Compress | None:
+    """The standard library has it since Python 3.14, at the price of more to load; None where it has not."""
+    try:
+        from compression import zstd as own
+
+        key = own.CompressionParameter
+        options = {key.compression_level: level, key.checksum_flag: 1}
+        own.compress(b"", options=options)
+    except Exception:
+        return None
+    return lambda data: bytes(own.compress(data, options=options))
 
 
 def library() -> Any:  # the C module has no types

@@ -103,7 +103,7 @@ def compressor_with(packages: pathlib.Path) -> str:
 
 def test_without_the_library_there_is_a_reason_instead_of_a_function(tmp_path: pathlib.Path) -> None:
     assert compressor_with(tmp_path) == (
-        "None python3-zstandard cannot be used (ImportError: no zstandard for this Python)\n"
+        "None python3-zstandard cannot be used (ImportError: no zstandard for this Python): the core is not compressed\n"
     )
 
 

@@ -48,7 +48,7 @@ except Exception as e:
     print("elftools", f"python3-pyelftools cannot be used ({type(e).__name__}: {e})")
 """
 LOST = {
-    "zstandard": "cores are stored uncompressed",
+    "zstandard": "cores are larger, or stored slower",
     "systemd": "the handler speaks to journald by itself; list and watch see archives only",
     "elftools": "entries have no backtrace",
 }
