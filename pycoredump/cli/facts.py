@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from pycoredump.cli import screen, times, words
 from pycoredump.cli.incident import BACKTRACE_ID, Incident, Known, Presence, is_true
-from pycoredump.crash import RLIMIT_UNLIMITED
 
 LABEL = 14  # characters, as in coredumpctl
+UNLIMITED = 1 << 62  # bytes: RLIM_INFINITY, and what Debian's systemd-coredump writes in its place
 SHOWN_MAX = 8  # modules and variables, unless all are asked for
 LINE_MAX = 200  # characters of one of these
 
@@ -151,7 +151,7 @@ def _core(one: Incident, there: Presence, threads: tuple[int, ...]) -> Iterator[
     if limit is not None:
         yield (
             "Core Limit",
-            "unlimited" if limit >= RLIMIT_UNLIMITED else f"{screen.size(limit)} (RLIMIT_CORE)",
+            "unlimited" if limit >= UNLIMITED else f"{screen.size(limit)} (RLIMIT_CORE)",
         )
     if threads or one.get("COREDUMP_THREADS"):
         yield "Threads", _threads(one, threads)

@@ -116,9 +116,7 @@ def _over_time(counted: Tally, style: Style, block: str) -> Iterator[str]:
     bins = counted.histogram()
     step = bins[1][0] - bins[0][0] if len(bins) > 1 else 0
     most = max(count for _, count in bins)
-    yield style.paint(
-        f"OVER TIME{f', each {times.duration(step // times.SECOND)}' if step else ''}", screen.UNDERLINE
-    )
+    yield style.paint(f"OVER TIME{f', each {tally.STEPS[step]}' if step else ''}", screen.UNDERLINE)
     wide = len(str(most))
     for start, count in bins:
         bar = style.paint(tally.bar(count, most, width=4 * BAR, block=block), screen.RED)

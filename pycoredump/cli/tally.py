@@ -9,7 +9,10 @@ from pycoredump.cli import screen, times
 from pycoredump.cli.incident import Incident
 
 SECOND, HOUR, DAY = 1_000_000, 3_600_000_000, 86_400_000_000  # microseconds
-STEPS = (60 * SECOND, 10 * 60 * SECOND, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY, 365 * DAY)
+STEPS = {
+    60 * SECOND: "minute", 10 * 60 * SECOND: "10 minutes", HOUR: "hour", 6 * HOUR: "6 hours", DAY: "day",
+    7 * DAY: "7 days", 30 * DAY: "30 days", 365 * DAY: "365 days",
+}  # fmt: skip
 BINS_MAX = 24
 KEYS_MAX = 10_000  # of one kind: a program that gives itself a new name each time must not fill the memory
 OTHER = "(others)"
@@ -69,7 +72,7 @@ class Tally:
         if not self.times:
             return []
         first, last = min(self.times), max(self.times)
-        step = next((step for step in STEPS if (last - first) // step < BINS_MAX), STEPS[-1])
+        step = next((step for step in STEPS if (last - first) // step < BINS_MAX), 365 * DAY)
         start = _floor(first, step)
         bins = [0] * min((last - start) // step + 1, 1000)
         for at in self.times:

@@ -113,6 +113,33 @@ def test_completions_can_be_read_by_their_shell(shell: str, path: str) -> None:
     subprocess.run([shell, "-n", CHECKOUT / "completions" / path], check=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("st", ["stats", "status"]),
+        ("vacuum --max", ["--max-use"]),
+        ("list --json=s", ["--json=short"]),
+        ("info go", ["good"]),
+    ],
+)
+def test_fish_offers_verbs_options_and_crashes(
+    tmp_path: pathlib.Path, words: str, offered: list[str]
+) -> None:
+    if not shutil.which("fish"):
+        pytest.skip("needs fish")
+    tool = tmp_path / "pycoredumpctl"
+    tool.write_text("#!/bin/sh\nprintf '%s\\n' good 4711\n")
+    tool.chmod(0o755)
+    environment = clean_environment(HOME=os.fspath(tmp_path))
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    done = subprocess.run(
+        ["fish", "-c", "source $argv[1]; complete -C \"pycoredumpctl $argv[2]\"",
+         CHECKOUT / "completions/fish/pycoredumpctl.fish", words],
+        capture_output=True, text=True, check=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == offered
+
+
 def complete(tmp_path: pathlib.Path, *words: str) -> list[str]:
     """What bash offers for the last word; crashes of programs with names of their own choice are known."""
     tool = tmp_path / "pycoredumpctl"
