@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import entry, journal, metadata, quickjson
+from pycoredump import entry, metadata, quickjson
 from pycoredump.analysis import dpkg, packages, rpm, separate, service, stacktrace
 from pycoredump.analysis.model import Facts, Module, Report
 from pycoredump.archive import append_metadata
@@ -27,29 +27,46 @@ ARGUMENTS_MAX = 4096
 MESSAGE_MAX = 1 << 20  # characters of all backtraces; systemd-coredump's limit for its own
 
 
-def report(
-    kept: Kept, crash: Crash, process: Process, modules: Sequence[OpenModule], *, seconds: int, unit: bool
-) -> Report:
-    """The analysis of a stored core. `unit`: whether the service manager may be asked. PycoredumpError, OSError."""
-    # What comes out of the sandbox must find nothing to write to.
-    core = os.open(f"/proc/self/fd/{kept.fd}", os.O_RDONLY | os.O_CLOEXEC)
-    debug = separate.open_files(module.fd for module in modules)
-    owned = Ownership({_text(module.path): module.fd for module in modules})
-    try:
-        found = service.analyse(
-            core,
+class Analysis:
+    """The analysis of one core, which begins at once and goes on beside us; finish() waits for its report."""
+
+    def __init__(
+        self,
+        fd: int,
+        crash: Crash,
+        process: Process,
+        modules: Sequence[OpenModule],
+        *,
+        seconds: int,
+        unit: bool,
+        base: int = 0,
+    ) -> None:
+        """`fd`: an archive, or a core that begins at `base`. `unit`: whether the service manager may be asked.
+
+        PycoredumpError, OSError.
+        """
+        # What comes out of the sandbox must find nothing to write to.
+        self._core = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        self._debug = separate.open_files(module.fd for module in modules)
+        self._owned = Ownership({_text(module.path): module.fd for module in modules})
+        self._request = service.Request(
+            self._core,
             [(module.path, module.fd) for module in modules],
             facts(crash, process, modules),
             seconds=seconds,
             path=service.SOCKET if unit else "",
-            base=journal.CORE_AT if kept.journal else 0,
-            debug=debug,
-            meanwhile=owned.search,
+            base=base,
+            debug=self._debug,
         )
-        return owned.complete(found)
-    finally:
-        for fd in (core, *debug.values()):
-            os.close(fd)
+
+    def finish(self) -> Report:
+        """PycoredumpError if there is no report in time."""
+        self._owned.search()  # while the sandbox is at work
+        try:
+            return self._owned.complete(self._request.report())
+        finally:
+            for fd in (self._core, *self._debug.values()):
+                os.close(fd)
 
 
 class Ownership:

@@ -34,6 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycoredump.config import Config
     from pycoredump.entry import Fields
+    from pycoredump.explain import Analysis
+    from pycoredump.heldcopy import HeldCopy
 
 STDIN = 0
 
@@ -125,15 +127,17 @@ def keep_core(way: Way) -> None:
     try:
         core = HeldCore(STDIN, way.directory)
         way.layout = core.layout
-        way.kept = keep.store_core(core, way.crash, storable(way), way.exe, way.facts())
+        way.kept = keep.store_core(
+            core, way.crash, storable(way), way.exe, way.facts(), lambda copy: copied(way, core, copy)
+        )
     except PycoredumpError as e:
         _lost(way, f"{e}. {e.hint}".removesuffix(" "))
     except OSError as e:
         _lost(way, f"Cannot store the core: {e.strerror or e}")
     else:
         way.problems += way.kept.problems
-        if core.layout and way.kept.from_memory:
-            way.unread = core.layout.size - len(core.head)
+        if way.kept.from_memory and not way.released:
+            way.unread = core.unread
         if way.kept.reason and not way.kept.file:
             way.log(journal.LOG_INFO, f"No core of process {way.crash.pid} is stored: {way.kept.reason}")
 
@@ -150,12 +154,24 @@ def _lost(way: Way, reason: str) -> None:
     way.log(journal.LOG_ERR, f"No core of process {way.crash.pid} is stored: {reason}")
 
 
+def copied(way: Way, core: HeldCore, copy: HeldCopy) -> None:
+    """A small core is in our memory: nobody waits for its compression and the disk, and the analysis may begin."""
+    way.copy = copy.fd
+    way.unread = core.unread
+    release(way)
+    if way.analysis_slots.try_acquire(way.crash.pid):
+        begin(way)
+
+
 def release(way: Way) -> None:
     """Let the process go: its parent's wait() returns, its service may be restarted.
 
     The kernel has set the "core dumped" bit by then, whether the stream is read or not (has_dumped is set
     before the first byte is written, fs/binfmt_elf.c); CloseThreshold= has the rest read for those who want it.
     """
+    if way.released:
+        return
+    way.released = True
     try:
         if 0 < way.unread < way.config.close_threshold:
             _drain()
@@ -171,31 +187,51 @@ def _drain() -> None:
         pass
 
 
-def explain(way: Way) -> None:
-    """Have the crash analysed, in a sandbox; a failure or time-out costs the backtrace, never the entry."""
-    if not way.config.analysis or way.config.process_size_max < admission.PAGE or way.kept.fd < 0:
+def begin(way: Way) -> None:
+    """Start the analysis, in a sandbox; it goes on beside us."""
+    if not way.config.analysis or way.config.process_size_max < admission.PAGE:
         return
-    slots = state.Slots(os.cpu_count() or 1, name="analysis")
-    slots.acquire(way.crash.pid)
     try:
-        _explain(way)
+        if PACKAGES not in sys.path:
+            sys.path.append(PACKAGES)
+        from pycoredump import explain as analysis
+
+        copied = way.copy >= 0
+        way.analysis = analysis.Analysis(
+            way.copy if copied else way.kept.fd,
+            way.crash,
+            way.process,
+            way.modules,
+            seconds=way.config.analysis_seconds,
+            unit=way.journald and not way.is_manager,
+            base=journal.CORE_AT if way.kept.journal and not copied else 0,
+        )
     except Exception as e:
         # The world after the release is wide: libraries that do not load, a kernel that refuses, hostile input.
         way.problems.append(f"No analysis: {_sentence(e)}")
+
+
+def explain(way: Way) -> None:
+    """What the analysis found; a failure or time-out costs the backtrace, never the entry."""
+    if way.copy < 0 and way.kept.fd < 0:
+        return
+    try:
+        if not way.analysis_slots.held:
+            way.analysis_slots.acquire(way.crash.pid)
+            begin(way)
+        if way.analysis is not None:
+            _explain(way, way.analysis)
+    except Exception as e:
+        way.problems.append(f"No analysis: {_sentence(e)}")
     finally:
-        slots.release()
+        way.analysis_slots.release()
         modules.close(way.modules)
 
 
-def _explain(way: Way) -> None:
-    if PACKAGES not in sys.path:
-        sys.path.append(PACKAGES)
+def _explain(way: Way, begun: Analysis) -> None:
     from pycoredump import explain as analysis
 
-    unit = way.journald and not way.is_manager
-    found = analysis.report(
-        way.kept, way.crash, way.process, way.modules, seconds=way.config.analysis_seconds, unit=unit
-    )
+    found = begun.finish()
     way.found = analysis.fields(found, way.exe)
     way.message = analysis.message(found)
     way.problems += found.problems

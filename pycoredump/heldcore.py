@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import budget, corefile, memory, pagemap, pipeline, plan
+from pycoredump import budget, corefile, heldcopy, memory, pagemap, pipeline, plan
 from pycoredump.errors import CoreError, ProcessGone
+from pycoredump.heldcopy import HeldCopy
 from pycoredump.intervals import Intervals
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pycoredump.corefile import Layout
     from pycoredump.memory import Memory
     from pycoredump.pagemap import Pages
+    from pycoredump.plan import Plan
     from pycoredump.procfs import ProcessDirectory
 
 
@@ -76,6 +78,29 @@ class HeldCore:
     def is_whole(self) -> bool:
         """Whether what was read can be trusted: the process is still there. A dying one loses memory page by page."""
         return self.memory is None or self.memory.is_there()
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the stream that are not read where the memory is."""
+        return self.layout.size - len(self.head) if self.layout and self.memory else 0
+
+    def copy(self, planned: Plan) -> HeldCopy | None:
+        """Copy what is planned, if that is little: then the process itself is not needed any more. OSError."""
+        if self.memory is None or self.layout is None or isinstance(self.memory, HeldCopy):
+            return None
+        try:
+            copy = heldcopy.make(planned, self.memory)
+            if copy is not None:
+                self.memory, self.pages, self.directory = copy, self._snapshot(), None
+        except ProcessGone:
+            return None  # then what comes out of the stream, or has come, is what there is
+        return copy
+
+    def _snapshot(self) -> Pages | None:
+        if self.pages is None or self.layout is None:
+            return None
+        spans = [(s.vaddr, s.vaddr + s.filesz) for s in self.layout.segments if s.vaddr < 1 << 63]
+        return pagemap.Snapshot(self.pages, spans)
 
     def unreadable(self) -> tuple[tuple[int, int], ...]:
         """(start, end) of what is zeros in the archive because it could not be read, in order."""

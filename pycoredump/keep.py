@@ -22,6 +22,7 @@ from pycoredump import (
     state,
     store,
 )
+from pycoredump.errors import PycoredumpError
 from pycoredump.heldcore import HeldCore
 from pycoredump.kept import Kept
 from pycoredump.kept import fields_of as kept_fields
@@ -29,13 +30,17 @@ from pycoredump.values import INFINITY, KIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pycoredump.admission import Admission
     from pycoredump.config import Config
     from pycoredump.crash import Crash
     from pycoredump.entry import Fields
+    from pycoredump.heldcopy import HeldCopy
     from pycoredump.pipeline import Pipeline
 
     Range = tuple[int, int]
+    Copied = Callable[[HeldCopy], None]
 
 ANALYSIS_MAX = 64 << 20  # bytes kept for the analysis alone, where nothing is stored
 FRAME_MIN = 64 * KIB
@@ -46,8 +51,29 @@ METADATA_RATIO = 3  # text of /proc compresses to a sixth; the analysis may add 
 STEPS = 16  # frames at least: the last one is lost when a limit is reached, and all processors want some
 
 
-def store_core(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fields) -> Kept:
-    """Store what may be stored. PycoredumpError or OSError if nothing can be."""
+def store_core(
+    core: HeldCore,
+    crash: Crash,
+    config: Config,
+    exe: str,
+    facts: Fields,
+    copied: Copied = lambda _copy: None,
+) -> Kept:
+    """Store what may be stored. PycoredumpError or OSError if nothing can be.
+
+    `copied` is called when the process is not needed any more, if that is before the end: a copy has it all.
+    """
+    try:
+        kept = _stored(core, crash, config, exe, facts, copied)
+    except (PycoredumpError, OSError):
+        _copy_stacks(core, config, copied)
+        raise
+    if kept.fd < 0:
+        _copy_stacks(core, config, copied)
+    return kept
+
+
+def _stored(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fields, copied: Copied) -> Kept:
     directory = store.open_directory(config.directory)
     try:
         admitted = _admit(core, crash, config, directory, exe)
@@ -56,7 +82,7 @@ def store_core(core: HeldCore, crash: Crash, config: Config, exe: str, facts: Fi
         content = _content(core, crash, config, exe)
         if not admitted.external:
             content = content if admitted.journal else "stacks"
-        return _write(core, crash, config, directory, admitted, content, exe, facts)
+        return _write(core, crash, config, directory, admitted, content, exe, facts, copied)
     finally:
         os.close(directory)
 
@@ -110,10 +136,11 @@ def _write(
     content: str,
     exe: str,
     facts: Fields,
+    copied: Copied,
 ) -> Kept:
     unnamed = store.Unnamed(directory)
     try:
-        writer, kept = _fill(core, config, admitted, content, unnamed.fd, facts)
+        writer, kept = _fill(core, config, admitted, content, unnamed.fd, facts, copied)
         if not admitted.external:
             return (
                 kept if admitted.journal else Kept(fd=kept.fd, reason="Storage=none", problems=kept.problems)
@@ -126,16 +153,22 @@ def _write(
 
 
 def _fill(
-    core: HeldCore, config: Config, admitted: Admission, content: str, fd: int, facts: Fields
+    core: HeldCore,
+    config: Config,
+    admitted: Admission,
+    content: str,
+    fd: int,
+    facts: Fields,
+    copied: Copied,
 ) -> tuple[archive.Writer, Kept]:
     limit = _file_max(config, admitted, content)
     reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
-    kept, writer, planned = _attempt(core, config, admitted, content, fd, limit, reserve)
+    kept, writer, planned = _attempt(core, config, admitted, content, fd, limit, reserve, copied)
     if kept.reason and not planned.shrunk and core.memory and core.memory.is_there():
         # The disk had less room than it said. What was cut off is the end, the first stack: once more, by worth.
         os.ftruncate(fd, 0)
         limit = min(limit, writer.written + reserve)
-        again = _attempt(core, config, admitted, content, fd, limit, reserve, whole=False)
+        again = _attempt(core, config, admitted, content, fd, limit, reserve, copied, whole=False)
         kept, writer, planned = again[0].replace(reason=again[0].reason or kept.reason), *again[1:]
     kept = kept.replace(content=content, fd=fd, plain=not writer.compressed)
     if admitted.journal:
@@ -159,6 +192,7 @@ def _attempt(
     fd: int,
     limit: int,
     reserve: int,
+    copied: Copied,
     *,
     whole: bool = True,
 ) -> tuple[Kept, archive.Writer, plan.Plan]:
@@ -169,6 +203,7 @@ def _attempt(
         kind = archive.Writer if config.compress else archive.PlainWriter
         writer = kind(fd, limit=limit, reserve=reserve, floor=admitted.floor)
     planned = choice.choose(core, config, content, room=writer.limit, exact=admitted.journal, whole=whole)
+    _copy(core, planned, copied)
     frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))
     done = pipeline.store(
         planned,
@@ -179,6 +214,21 @@ def _attempt(
         frame=frame,
     )
     return _finish(core, planned, writer, done), writer, planned
+
+
+def _copy(core: HeldCore, planned: plan.Plan, copied: Copied) -> None:
+    """Copy what is planned if that is little, and say so."""
+    try:
+        copy = core.copy(planned)
+    except OSError:
+        return  # no memory for it: then the process waits
+    if copy is not None:
+        copied(copy)
+
+
+def _copy_stacks(core: HeldCore, config: Config, copied: Copied) -> None:
+    """For the analysis alone: why it crashed is to be known also where no core can be kept."""
+    _copy(core, choice.choose(core, config, "stacks", room=ANALYSIS_MAX), copied)
 
 
 def workers() -> int:

@@ -5,6 +5,7 @@ Runs before the release: tests/test_hot_path.py lists what this module may impor
 
 from __future__ import annotations
 
+import _bisect
 import fcntl
 import os
 import struct
@@ -120,6 +121,21 @@ class Pages:
             if not entries:
                 return
             yield from _block(entries, block)
+
+
+class Snapshot(Pages):
+    """What Pages told at one time of some stretches; the process may be gone since then."""
+
+    def __init__(self, pages: Pages, spans: list[tuple[int, int]]) -> None:
+        self._ranges = [found for start, end in sorted(spans) for found in pages.touched(start, end)]
+        self._ends = [end for _, end in self._ranges]
+
+    def touched(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        at = _bisect.bisect_right(self._ends, start)
+        while at < len(self._ranges) and self._ranges[at][0] < end:
+            low, high = self._ranges[at]
+            yield max(low, start), min(high, end)
+            at += 1
 
 
 def _block(entries: bytes, start: int) -> Iterator[tuple[int, int]]:

@@ -26,16 +26,27 @@ class Slots:
         self.directory = directory
         self.fd = -1
 
-    def acquire(self, number: int, *, seconds: int = SLOT_SECONDS) -> bool:
-        """Wait for a place; `number` spreads the waiting ones. False if there was none in that time."""
+    @property
+    def held(self) -> bool:
+        return self.fd >= 0
+
+    def try_acquire(self, number: int) -> bool:
+        """Take a place if one is free; `number` spreads those who ask. False if there is none."""
         try:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            for i in range(self.count):
-                if self._lock((number + i) % self.count, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    return True
-            return self._wait(number % self.count, seconds)
+            return any(
+                self._lock((number + i) % self.count, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for i in range(self.count)
+            )
         except OSError:
             return False  # no /run: nobody to wait for
+
+    def acquire(self, number: int, *, seconds: int = SLOT_SECONDS) -> bool:
+        """Wait for a place. False if there was none in that time."""
+        try:
+            return self.try_acquire(number) or self._wait(number % self.count, seconds)
+        except OSError:
+            return False
 
     def release(self) -> None:
         if self.fd >= 0:

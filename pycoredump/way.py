@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import config, entry, journal, procfs
+from pycoredump import config, entry, journal, procfs, state
 from pycoredump.kept import Kept, fields_of
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycoredump.corefile import Layout
     from pycoredump.crash import Crash
     from pycoredump.entry import Fields
+    from pycoredump.explain import Analysis
     from pycoredump.modules import OpenModule
     from pycoredump.procfs import Process
     from pycoredump.watcher import Watcher
@@ -36,6 +37,10 @@ class Way:
         self.modules: list[OpenModule] = []
         self.found: Fields = {}  # what the analysis adds to the entry
         self.message = ""  # its second part
+        self.copy = -1  # a core in our own memory, for the analysis; -1 if there is none
+        self.analysis_slots = state.Slots(max(1, (os.cpu_count() or 1) // 2), name="analysis")
+        self.analysis: Analysis | None = None  # the analysis that is under way
+        self.released = False  # whether the kernel has been let go on with the process
         self.unread = 0  # bytes of the stream that were left in it
         self.watcher: Watcher | None = None  # who tells of the crash if we cannot
 

@@ -60,7 +60,9 @@ def watch(event, arguments):
         raise OSError(111, "Connection refused")
 
 sys.addaudithook(watch)
+from pycoredump import heldcopy
 from pycoredump.handler import main
+heldcopy.SIZE_MAX = {copied}
 main(["handler", *{arguments!r}], etc={etc!r}, lib={etc!r})
 sys.exit("the release was not reached")
 """
@@ -106,8 +108,10 @@ def core_of(child: Child) -> bytes:
     return elfcore.core(notes=notes, segments=[elfcore.Segment(child.start, bytes(8 << 20))])
 
 
-def loaded_at_release(child: Child, directory: pathlib.Path, options: str, *, pid: int = 0) -> list[str]:
-    """Our modules and others', when the handler has stored the child's core and is about to let it go."""
+def loaded_at_release(
+    child: Child, directory: pathlib.Path, options: str, *, pid: int = 0, copied: int = 0
+) -> list[str]:
+    """Our modules and others', when the handler has stored (or copied) the child's core and is about to let it go."""
     (directory / "pycoredump.conf").write_text(f"[Coredump]\nDirectory={directory}/core\n{options}\n")
     number = str(pid or child.process.pid)
     arguments = [
@@ -122,7 +126,9 @@ def loaded_at_release(child: Child, directory: pathlib.Path, options: str, *, pi
         "",
         number,
     ]
-    code = UNTIL_RELEASE.format(root=os.fspath(ROOT), arguments=arguments, etc=os.fspath(directory))
+    code = UNTIL_RELEASE.format(
+        root=os.fspath(ROOT), arguments=arguments, etc=os.fspath(directory), copied=copied
+    )
     return fresh(code, stdin=core_of(child))
 
 
@@ -161,6 +167,17 @@ def test_the_core_is_stored_by_then(child: Child, tmp_path: pathlib.Path) -> Non
     if os.geteuid() == 0:  # others may not read its memory: Yama (ptrace_scope)
         core = subprocess.run(["zstd", "-dcq", stored], capture_output=True, check=True).stdout
         assert b"page" in core  # which is not in the stream
+
+
+@pytest.mark.root  # others may not read its memory: Yama (ptrace_scope)
+def test_a_small_core_is_copied_and_its_process_released_before_anything_is_stored(
+    child: Child, tmp_path: pathlib.Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("reading another process's memory needs root")
+    too_many = surplus(loaded_at_release(child, tmp_path, "KeepFree=0\nMaxUse=0", copied=16 << 20))
+    assert not too_many, f"imported before the release: {' '.join(too_many)}"
+    assert list((tmp_path / "core").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RESULT_MAX = 16 << 20  # bytes
 MESSAGE_MAX = 500  # characters of the child's own words
 GROWTH = 1 << 20
+EXIT_SECONDS = 1  # for the exit of a child that has said everything
 
 # What could not be taken away from this process; set in the child.
 missing: tuple[str, ...] = ()
@@ -40,52 +41,68 @@ def run(
     seconds: float,
     memory: int,
     prepare: Callable[[], None] = lambda: None,
-    meanwhile: Callable[[], None] = lambda: None,
     result_max: int = RESULT_MAX,
 ) -> bytes:
     """What work(fds) returns in the child. `memory`: bytes of address space. SandboxError.
 
-    prepare() is called in the child before it is confined, meanwhile() here while it works.
+    prepare() is called in the child before it is confined.
     The descriptors keep their numbers in the child and stay open here.
     """
-    from pycoredump.analysis import confine
+    return Child(work, fds, seconds=seconds, memory=memory, prepare=prepare, result_max=result_max).result()
 
-    receive, send = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid = confine.fork()
-        if pid == 0:
-            _child(work, fds, send, prepare=prepare, seconds=seconds, memory=memory)
-        os.close(send)
-        send = -1
-        return _collect(pid, receive, seconds=seconds, limit=result_max, meanwhile=meanwhile)
-    except OSError as e:
-        raise SandboxError(f"The sandbox cannot be set up: {e}") from e
-    finally:
-        os.close(receive)
-        if send >= 0:
+
+class Child:
+    """A child that is at work; what run() takes. SandboxError if there can be none."""
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[int]], bytes],
+        fds: Sequence[int],
+        *,
+        seconds: float,
+        memory: int,
+        prepare: Callable[[], None] = lambda: None,
+        result_max: int = RESULT_MAX,
+    ) -> None:
+        from pycoredump.analysis import confine
+
+        self.deadline = time.monotonic() + seconds
+        self.result_max = result_max
+        try:
+            self._receive, send = os.pipe2(os.O_CLOEXEC)
+        except OSError as e:
+            raise SandboxError(f"The sandbox cannot be set up: {e}") from e
+        try:
+            self.pid = confine.fork()
+            if self.pid == 0:
+                _child(work, fds, send, prepare=prepare, seconds=seconds, memory=memory)
+        except OSError as e:
+            os.close(self._receive)
+            raise SandboxError(f"The sandbox cannot be set up: {e}") from e
+        finally:
             os.close(send)
 
-
-def _collect(pid: int, receive: int, *, seconds: float, limit: int, meanwhile: Callable[[], None]) -> bytes:
-    """The child's output and end; it is killed when it does not end by itself."""
-    complaint = "The analysis was given up"
-    try:
-        deadline = time.monotonic() + seconds
-        meanwhile()
-        data, complaint = _read(receive, deadline=deadline, limit=limit)
-    finally:
-        # Not reaped yet, so the number still is that child's.
-        if complaint or not _ended(pid):
-            os.kill(pid, _signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
-    if complaint:
-        raise SandboxError(complaint)
-    if status == 0:
-        return data
-    if os.WIFSIGNALED(status):
-        raise SandboxError(f"The analysis was ended by {_signal_name(os.WTERMSIG(status))}")
-    words = data[:MESSAGE_MAX].decode("utf-8", "replace")
-    raise SandboxError("".join(c if c.isprintable() else "?" for c in words) or "The analysis failed")
+    def result(self) -> bytes:
+        """The child's output; it is killed when it does not end by itself in time. SandboxError."""
+        data, complaint = b"", "The analysis was given up"
+        try:
+            data, complaint = _read(self._receive, deadline=self.deadline, limit=self.result_max)
+        except OSError as e:
+            complaint = f"The analysis cannot be listened to: {e}"
+        finally:
+            os.close(self._receive)
+            # Not reaped yet, so the number still is that child's.
+            if complaint or not _ended(self.pid):
+                os.kill(self.pid, _signal.SIGKILL)
+            status = os.waitpid(self.pid, 0)[1]
+        if complaint:
+            raise SandboxError(complaint)
+        if status == 0:
+            return data
+        if os.WIFSIGNALED(status):
+            raise SandboxError(f"The analysis was ended by {_signal_name(os.WTERMSIG(status))}")
+        words = data[:MESSAGE_MAX].decode("utf-8", "replace")
+        raise SandboxError("".join(c if c.isprintable() else "?" for c in words) or "The analysis failed")
 
 
 def _signal_name(number: int) -> str:
@@ -96,11 +113,18 @@ def _signal_name(number: int) -> str:
 
 # When its end of the pipe is closed, the child has only its exit left to do.
 def _ended(pid: int) -> bool:
-    for _ in range(200):
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            return True
-        time.sleep(0.005)
-    return False
+    try:
+        fd = os.pidfd_open(pid)
+    except (
+        OSError
+    ):  # no descriptor left: then it is waited for without an end, which SIGKILL makes a short one
+        return False
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(EXIT_SECONDS * 1000))
+    finally:
+        os.close(fd)
 
 
 def _read(fd: int, *, deadline: float, limit: int) -> tuple[bytes, str]:

@@ -25,7 +25,7 @@ from pycoredump.errors import PycoredumpError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 SOCKET = "/run/pycoredump/analysis"
 GREETING = b"pycoredump analysis 1"
@@ -50,28 +50,70 @@ def analyse(
     path: str = SOCKET,
     base: int = 0,
     debug: Mapping[str, int] | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
 ) -> Report:
     """The report on the core behind a descriptor. PycoredumpError if there is none in time.
 
-    `base`: where in the file of a plain core it begins. `debug`: build id -> separate debug file. `meanwhile` is called while the sandbox is at work.
+    `base`: where in the file of a plain core it begins. `debug`: build id -> separate debug file.
     """
-    deadline = time.monotonic() + seconds
-    modules = modules[:MODULES_MAX]
-    debug = debug or {}
-    paths = tuple(os.fsdecode(name) for name, _ in modules)
-    job = Job(facts=facts, modules=paths, debug=tuple(debug), base=base, seconds=seconds)
-    with os.fdopen(os.memfd_create("job", os.MFD_CLOEXEC), "w+b") as file:
-        file.write(wire.encode(job))
-        file.flush()
-        fds = [file.fileno(), core, *(fd for _, fd in modules), *debug.values()]
-        answer = request(fds, seconds=seconds, path=path, meanwhile=meanwhile)
-        if not answer:
-            left = max(1.0, deadline - time.monotonic())
-            answer = sandbox.run(
-                work, fds, prepare=prepare, seconds=left, memory=memory, meanwhile=meanwhile
-            )
-    return wire.report(answer)
+    return Request(
+        core, modules, facts, seconds=seconds, memory=memory, path=path, base=base, debug=debug
+    ).report()
+
+
+class Request:
+    """One crash on its way through the analysis, which begins at once; report() waits for its end.
+
+    The descriptors may be closed after report(). SandboxError if there is no way to ask.
+    """
+
+    def __init__(
+        self,
+        core: int,
+        modules: Sequence[tuple[bytes, int]],
+        facts: Facts,
+        *,
+        seconds: int = SECONDS,
+        memory: int = MEMORY,
+        path: str = SOCKET,
+        base: int = 0,
+        debug: Mapping[str, int] | None = None,
+    ) -> None:
+        self.began = time.monotonic()
+        self.deadline = self.began + seconds
+        self.memory = memory
+        modules = modules[:MODULES_MAX]
+        debug = debug or {}
+        paths = tuple(os.fsdecode(name) for name, _ in modules)
+        job = Job(facts=facts, modules=paths, debug=tuple(debug), base=base, seconds=seconds)
+        self._job = os.memfd_create("job", os.MFD_CLOEXEC)
+        _write_all(self._job, wire.encode(job))
+        self._fds = [self._job, core, *(fd for _, fd in modules), *debug.values()]
+        self._connection = ask(self._fds, path) if path else None
+        self._child = self._forked() if self._connection is None else None
+
+    def report(self) -> Report:
+        """PycoredumpError if there is none in time."""
+        try:
+            return wire.report(self._answer())
+        finally:
+            os.close(self._job)
+
+    def _answer(self) -> bytes:
+        if self._connection is not None:
+            answer = answered(self._connection, self.began + START_SECONDS, self.deadline)
+            if answer:
+                return answer
+        return (self._child or self._forked()).result()
+
+    def _forked(self) -> sandbox.Child:
+        left = max(1.0, self.deadline - time.monotonic())
+        return sandbox.Child(work, self._fds, prepare=prepare, seconds=left, memory=self.memory)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def prepare() -> None:
@@ -94,27 +136,30 @@ def work(fds: Sequence[int]) -> bytes:
     return wire.encode(found)
 
 
-def request(
-    fds: Sequence[int],
-    *,
-    seconds: float,
-    path: str = SOCKET,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> bytes:
-    """What the unit answers; b"" if it is not there or does not begin. SandboxError if it breaks off."""
-    deadline = time.monotonic() + seconds
+def ask(fds: Sequence[int], path: str) -> _socket.socket | None:
+    """The connection on which the unit will answer; None if it is not there."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         connection.settimeout(START_SECONDS)
         connection.connect(path)
         send_descriptors(connection, fds)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def answered(connection: _socket.socket, ready_by: float, deadline: float) -> bytes:
+    """What the unit answers; b"" if it does not begin in time. SandboxError if it breaks off."""
+    try:
+        connection.settimeout(max(0.01, ready_by - time.monotonic()))
         if connection.recv(len(READY)) != READY:
+            connection.close()
             return b""
     except OSError:
         connection.close()
         return b""
     try:
-        meanwhile()
         return _answer(connection, deadline)
     except OSError as e:
         raise sandbox.SandboxError(f"The analysis service broke off: {e}") from e

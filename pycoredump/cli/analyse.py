@@ -100,16 +100,16 @@ def _report(
     for file in debug.values():
         held.callback(os.close, file)
     owned = explain.Ownership({os.fsdecode(path): module for path, module in modules.items()}, root=sysroot)
-    report = service.analyse(
+    request = service.Request(
         fd,
         list(modules.items()),
         _facts(one, layout),
         seconds=SECONDS,
         path="",
         debug=debug,
-        meanwhile=owned.search,
     )
-    return owned.complete(report)
+    owned.search()  # while the sandbox is at work
+    return owned.complete(request.report())
 
 
 def _core(one: Incident, found: Incidents, held: contextlib.ExitStack) -> int:

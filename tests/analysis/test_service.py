@@ -105,7 +105,7 @@ def analysed(core: int, path: str, *, seconds: int = SECONDS) -> Report:
 
 def test_the_unit_answers_as_the_child_does(core: int, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     by_child = analysed(core, "")
-    monkeypatch.setattr(sandbox, "run", None)  # nobody else is asked
+    monkeypatch.setattr(sandbox, "Child", None)  # nobody else is asked
     monkeypatch.setattr(service, "START_SECONDS", float(SECONDS))
     assert analysed(core, unit) == by_child
     assert by_child.threads
@@ -115,17 +115,17 @@ def test_the_unit_answers_as_the_child_does(core: int, unit: str, monkeypatch: p
 def test_the_unit_takes_more_descriptors_than_one_message_does(
     core: int, unit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "run", None)
+    monkeypatch.setattr(sandbox, "Child", None)
     monkeypatch.setattr(service, "START_SECONDS", float(SECONDS))
     modules = [(b"/lib/%d.so" % number, core) for number in range(2 * service.PASSED_MAX)]
     assert service.analyse(core, modules, FACTS, seconds=SECONDS, path=unit).threads
 
 
-def test_the_sandbox_is_at_work_meanwhile(core: int, unit: str) -> None:
-    called: list[int] = []
-    for path in (unit, ""):
-        service.analyse(core, [], FACTS, seconds=SECONDS, path=path, meanwhile=lambda: called.append(1))
-    assert called == [1, 1]
+def test_the_sandbox_is_at_work_until_its_report_is_wanted(core: int, unit: str) -> None:
+    begun = [service.Request(core, [], FACTS, seconds=SECONDS, path=path) for path in (unit, "", "")]
+    reports = [one.report() for one in begun]
+    assert reports[0] == reports[1] == reports[2]
+    assert reports[0].threads
 
 
 def closes(connection: socket.socket) -> None:

@@ -82,6 +82,7 @@ def test_full_disk_costs_the_core_but_not_the_entry(
         death = kernel.crash([program("threads"), "5", "4", "mixed"])
         entry = services.wait_for_entry(death.pid, death.stamp)
         assert b"without generating a coredump" in entry["MESSAGE"]
+        assert b"Stack trace of thread" in entry["MESSAGE"]
         assert entry["COREDUMP_REASON"]
         assert one.stored() == []
 
@@ -94,6 +95,7 @@ def test_read_only_directory_costs_the_core_but_not_the_entry(
         death = kernel.crash([program("signals"), "null"])
         entry = services.wait_for_entry(death.pid, death.stamp)
         assert b"Read-only file system" in entry["COREDUMP_REASON"]
+        assert b"Stack trace of thread" in entry["MESSAGE"]
 
 
 def test_missing_directory_is_made(kernel: Machine, program: Program, handler: MakeHandler) -> None:
@@ -437,8 +439,8 @@ def test_memory_of_the_handler_is_bounded(
     meter.start()
     victim.kill()
     victim.wait()
-    (cost,) = meter.costs(KTHREADD)
-    assert cost.peak <= most
+    # The kernel may have started something else meanwhile, which is small.
+    assert 8 * MIB < max(cost.peak for cost in meter.costs(KTHREADD)) <= most
 
 
 @pytest.mark.slow

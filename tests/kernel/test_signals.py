@@ -157,6 +157,9 @@ def test_limit_below_one_page_keeps_no_core(kernel: Machine, program: Program, h
     assert b"terminated abnormally without generating a coredump" in entry["MESSAGE"]
     assert "COREDUMP_FILENAME" not in entry
     assert one.stored() == []
+    # Why it crashed is known all the same.
+    assert b"Stack trace of thread" in entry["MESSAGE"]
+    assert entry["COREDUMP_TITLE"].startswith(b"SIGSEGV in ")
 
 
 def test_deleted_executable_is_named(kernel: Machine, program: Program, handler: MakeHandler) -> None:
