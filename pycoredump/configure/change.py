@@ -13,7 +13,7 @@ from pycoredump.configure.record import Changed
 from pycoredump.configure.request import Request
 from pycoredump.configure.transaction import Transaction, locked
 from pycoredump.configure.tree import Tree
-from pycoredump.errors import PycoredumpError
+from pycoredump.errors import ConfigError, PycoredumpError
 
 
 def check(root: str, request: Request, kernel: Kernel | None) -> list[Item]:
@@ -39,9 +39,10 @@ def apply(root: str, request: Request, kernel: Kernel | None, *, disk: Disk) -> 
         done: list[str] = []
         _clean(tree, todo.before, disk)
         if not todo.idle():
+            opened = inspect.logins(tree, request) if kernel else []
             with Transaction(tree, disk) as transaction:
                 done = carry_out(transaction, todo, kernel)
-                items = _verify(root, request, kernel, todo)
+                items = _verify(root, request, kernel, todo, opened)
                 _finish_record(transaction, todo.after)
         else:
             items = check(root, request, kernel)
@@ -59,12 +60,12 @@ def carry_out(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> li
     """Every step of the plan, each with its way back; what was done."""
     transaction.write_record(todo.before.merged(todo.after))
     transaction.make(todo.made)
-    _set_mode(transaction, todo.mode)
+    done = _set_mode(transaction, todo.mode)
     if todo.systemd_changes() and kernel is not None:
         transaction.on_failure(lambda: effective.reload_systemd(transaction.tree))  # once the files are back
     transaction.change(todo.changes)
     transaction.unmake(todo.before.made)  # what an earlier apply needed and nothing needs now
-    done = [f"{'removed' if c.after is None else 'wrote'} {c.path}" for c in todo.changes]
+    done += [f"{'removed' if c.after is None else 'wrote'} {c.path}" for c in todo.changes]
     if todo.systemd_changes() and kernel is not None:
         effective.reload_systemd(transaction.tree)
     if kernel is not None:
@@ -87,22 +88,27 @@ def _restore(transaction: Transaction, kernel: Kernel, before: dict[str, tuple[s
     return done
 
 
-def _set_mode(transaction: Transaction, mode: int | None) -> None:
-    """Give the directory of file mode its mode; make it where it is missing."""
+def _set_mode(transaction: Transaction, mode: int | None) -> list[str]:
+    """Give the directory of file mode its mode; make it where it is missing. What was done."""
     if mode is None:
-        return
+        return []
 
     before = directory.mode(transaction.tree)
     real = transaction.tree.real(directory.PATH)
     if before is None and mode == directory.MODE:
         transaction.on_failure(lambda: transaction.disk.rmdir(real))
         transaction.disk.mkdir(real, mode)
-    elif before is not None:
+        return [f"made {directory.PATH}, mode {mode:04o}"]
+
+    if before is not None:
         transaction.set_mode(real, mode)
+    return [f"set the mode of {directory.PATH} to {mode:04o}"]
 
 
-def _verify(root: str, request: Request, kernel: Kernel | None, todo: Plan) -> list[Item]:
-    """How the items are now. Raises if one that was to hold does not."""
+def _verify(
+    root: str, request: Request, kernel: Kernel | None, todo: Plan, opened: list[Item]
+) -> list[Item]:
+    """How the items are now. Raises if one that was to hold does not, or a login that was `opened` before is not."""
     tree = Tree(root)
     host = inspect.ask(tree, kernel)
     if todo.sshd_changes():
@@ -111,6 +117,7 @@ def _verify(root: str, request: Request, kernel: Kernel | None, todo: Plan) -> l
     logins = inspect.logins(tree, request) if host.live else []
     wrong = inspect.failed(todo.predicted, items)
     wrong += [item for item in logins if not item.holds() and not item.hint]
+    wrong += inspect.lost(opened, logins)
     if wrong:
         raise PycoredumpError(
             f"{wrong[0].name} is not in effect after the change ({wrong[0].effective or wrong[0].found})",
@@ -159,10 +166,19 @@ def revert(root: str, kernel: Kernel | None, *, disk: Disk) -> list[str]:
     if todo.systemd_changes() and kernel is not None:
         effective.reload_systemd(tree)
     if todo.sshd_changes() and kernel is not None:
-        after = Tree(root)
-        plan.check_sshd(after)
-        done.append(effective.reload_sshd(inspect.ask(after, kernel).sshd))
+        done.append(_reload(root, kernel))
     return done
+
+
+def _reload(root: str, kernel: Kernel) -> str:
+    """Tell sshd to reload what is back, unless others have made it wrong meanwhile; what was done."""
+    after = Tree(root)
+    try:
+        plan.check_sshd(after)
+    except ConfigError as e:
+        return f"sshd was not told to reload: {e}"
+
+    return effective.reload_sshd(inspect.ask(after, kernel).sshd)
 
 
 def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:

@@ -52,9 +52,13 @@ class Disk:
         self.step("fchmod", path)
         os.fchmod(fd, stat.S_IMODE(status.st_mode))
         # ACLs (system.posix_acl_access) and SELinux labels (security.selinux) are extended attributes.
+        # A label that the directory has given already is not set again: a container may not set it.
+        present = {name: os.getxattr(fd, name) for name in _attributes(fd)}
         for name in _attributes(like):
-            self.step("fsetxattr", path)
-            os.setxattr(fd, name, os.getxattr(like, name, follow_symlinks=False))
+            value = os.getxattr(like, name, follow_symlinks=False)
+            if present.get(name) != value:
+                self.step("fsetxattr", path)
+                os.setxattr(fd, name, value)
 
     def rename(self, old: str, new: str) -> None:
         """Put a file into another's place, and see that it stays there."""
@@ -108,9 +112,9 @@ class Disk:
             os.close(fd)
 
 
-def _attributes(path: str) -> list[str]:
+def _attributes(file: str | int) -> list[str]:
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(file, follow_symlinks=False) if isinstance(file, str) else os.listxattr(file)
     except OSError as e:
         if e.errno in (errno.ENOTSUP, errno.ENOSYS):
             return []  # the file system has none

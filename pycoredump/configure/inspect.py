@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pycoredump.configure import (
     directory,
     effective,
@@ -98,7 +100,11 @@ def _login(tree: Tree, user: str, request: Request) -> Item:
     name = f"login session of {user}"
     limit = effective.login(user, profile=True)
     if limit is None:
-        return Item(name=name, state=NOTE, found=f"su - {user} could not be tried", hint="run it as root")
+        if os.geteuid() != 0:
+            return Item(name=name, state=NOTE, found="not tried", hint="only root can open one")
+
+        hint = "the system's log says why"
+        return Item(name=name, state=NOTE, found=f"su - {user} opens no session", hint=hint)
 
     good = limit >= request.core_limit
     by_pam = limit if good else effective.login(user, profile=False)
@@ -109,7 +115,18 @@ def _login(tree: Tree, user: str, request: Request) -> Item:
         wanted=kilobytes(request.core_limit),
         found=f"su - {user}",
         effective=f"ulimit -c: {kilobytes(limit)}",
-        hint=_spoilt_by(tree, request) if spoilt and not good else "",
+        hint="" if good else _spoilt_by(tree, request) if spoilt else _capped(request),
+    )
+
+
+def _capped(request: Request) -> str:
+    hard = effective.inherited()[1]
+    if hard >= request.core_limit:
+        return ""
+
+    return (
+        f"PID 1 has a hard limit of {kilobytes(hard)} and logins could not raise it: raise it where this host, "
+        "or container, is started"
     )
 
 
@@ -119,6 +136,12 @@ def _spoilt_by(tree: Tree, request: Request) -> str:
         return "PAM sets it, a shell profile lowers it: look for ulimit in it"
 
     return f"PAM sets it, {found[0].place()} lowers it: remove {found[0].text!r}"
+
+
+def lost(before: list[Item], now: list[Item]) -> list[Item]:
+    """The logins that could be tried before and cannot now: they would be refused."""
+    tried = {item.name for item in before if item.state != NOTE}
+    return [item for item in now if item.state == NOTE and item.name in tried]
 
 
 def failed(predicted: list[Item], now: list[Item]) -> list[Item]:

@@ -6,22 +6,25 @@ import argparse
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 from types import FrameType
 from typing import NoReturn
 
 from pycoredump import VERSION
-from pycoredump.configure import change, report
+from pycoredump.configure import change, directory, report
 from pycoredump.configure.disk import Disk
 from pycoredump.configure.kernel import Kernel
 from pycoredump.configure.number import natural
+from pycoredump.configure.plan import Plan
 from pycoredump.configure.request import CORE_LIMIT, UNLIMITED, Request
 from pycoredump.configure.tree import Change
 from pycoredump.errors import ArgumentError, PycoredumpError
 
 HOLDS, OPEN, FAILED = 0, 1, 2  # exit statuses
 PAGE = 4  # KB; the kernel writes no core where the limit is below a page (binfmt_elf.c, min_coredump)
+DEFAULT_LIMIT = str(CORE_LIMIT // 1024)  # KB
 LIMIT_MAX = UNLIMITED // 1024
 
 
@@ -87,7 +90,7 @@ def _add_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--core-limit",
         metavar="KB",
-        default=str(CORE_LIMIT // 1024),
+        default=DEFAULT_LIMIT,
         help="or unlimited (1048576)",
     )
     verb.add_argument("--services", action="store_true", help="also systemd's DefaultLimitCORE")
@@ -104,13 +107,23 @@ def request(options: argparse.Namespace) -> Request:
     )
 
 
+def _command(options: argparse.Namespace) -> str:
+    """The command that makes the settings that were asked about."""
+    words = ["pycoredump-configure", "apply"]
+    words += ["--root", options.root] if options.root != "/" else []
+    words += ["--mode", options.mode] if options.mode != "pipe" else []
+    words += [word for name in options.domain or [] for word in ("--domain", name)]
+    words += ["--core-limit", options.core_limit] if options.core_limit != DEFAULT_LIMIT else []
+    return shlex.join([*words, "--services"] if options.services else words)
+
+
 def check(options: argparse.Namespace, kernel: Kernel | None) -> int:
     """Show every item. 0 if all hold."""
     found = change.check(options.root, request(options), kernel)
     if options.json:
-        print(report.as_json(found))
+        print(report.as_json(found, _command(options)))
     else:
-        print(*report.items(found), report.summary(found), sep="\n")
+        print(*report.items(found, _command(options)), report.summary(found), sep="\n")
     return HOLDS if all(item.holds() for item in found) else OPEN
 
 
@@ -119,17 +132,18 @@ def apply(options: argparse.Namespace, kernel: Kernel | None) -> int:
     wanted = request(options)
     if options.dry_run:
         plan = change.planned(options.root, wanted, kernel)
-        _print_plan(options, plan.changes, plan.kernel)
+        mode = [] if plan.mode is None else [f"{directory.PATH}: mode {plan.mode:04o}"]
+        _print_plan(options, plan.changes, mode, plan.kernel | _back(plan, kernel))
         return HOLDS
 
     _need_root(kernel)
     done, found = change.apply(options.root, wanted, kernel, disk=Disk())
     if options.json:
-        print(report.as_json(found, done=done))
+        print(report.as_json(found, _command(options), done=done))
     else:
         print(*(done or ["nothing to change"]), sep="\n")
         told = [item for item in found if not item.holds() or item.hint]
-        print(*report.items(told), report.summary(found), sep="\n")
+        print(*report.items(told, _command(options)), report.summary(found), sep="\n")
     return HOLDS if all(item.holds() for item in found) else OPEN
 
 
@@ -144,8 +158,10 @@ def revert(options: argparse.Namespace, kernel: Kernel | None) -> int:
     """Take everything back."""
     if options.dry_run:
         plan = change.unplanned(options.root)
-        back = {key: (pair[1], pair[0]) for key, pair in plan.back.items()} if kernel else {}
-        _print_plan(options, plan.changes, back)
+        before = plan.before.modes.get(directory.PATH, 0)
+        mode = [f"{directory.PATH}: removed if it is empty"] if before is None else []
+        mode += [f"{directory.PATH}: mode {before:04o}"] if before else []
+        _print_plan(options, plan.changes, mode, _back(plan, kernel))
         return HOLDS
 
     _need_root(kernel)
@@ -154,13 +170,26 @@ def revert(options: argparse.Namespace, kernel: Kernel | None) -> int:
     return HOLDS
 
 
+def _back(plan: Plan, kernel: Kernel | None) -> dict[str, tuple[str, str]]:
+    """The running values that would be as they were before an earlier apply: (now, then)."""
+    return {key: (ours, old) for key, (old, ours) in plan.back.items()} if kernel else {}
+
+
 def _print_plan(
-    options: argparse.Namespace, changes: list[Change], pending: dict[str, tuple[str, str]]
+    options: argparse.Namespace,
+    changes: list[Change],
+    other: list[str],
+    pending: dict[str, tuple[str, str]],
 ) -> None:
-    text = [*report.diff(changes), *report.running(pending)]
+    diff = list(report.diff(changes))
+    text = [*diff, *other, *report.running(pending)]
     if options.json:
         files = [one.path for one in changes]
-        print(json.dumps({"files": files, "running": pending, "diff": "\n".join(text)}, indent=1))
+        print(
+            json.dumps(
+                {"files": files, "running": pending, "other": other, "diff": "\n".join(diff)}, indent=1
+            )
+        )
     elif sys.stdout.isatty():
         print(*("\t".join(report.shown(part) for part in line.split("\t")) for line in text), sep="\n")
     elif text:

@@ -10,16 +10,17 @@ from pycoredump.configure import lines
 from pycoredump.configure.item import WRONG, Item
 from pycoredump.configure.tree import Change
 
-APPLY = "pycoredump-configure apply"
-
 
 def shown(text: str) -> str:
     """Text of others made safe for a terminal: control and undecodable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def items(found: list[Item]) -> Iterator[str]:
-    """One line for each item that holds, a block for each that does not or that there is more to say about."""
+def items(found: list[Item], command: str) -> Iterator[str]:
+    """One line for each item that holds, a block for each that does not or that there is more to say about.
+
+    `command` makes the settings.
+    """
     width = max((len(item.name) for item in found), default=0)
     for item in found:
         state = item.state.upper() if item.state == WRONG else item.state
@@ -33,7 +34,7 @@ def items(found: list[Item]) -> Iterator[str]:
             "is": _there(item),
             "wanted": item.wanted,
             "in effect": item.effective,
-            "to do": advice(item),
+            "to do": advice(item, command),
         }
         for label, text in rows.items():
             if text:
@@ -46,9 +47,9 @@ def _there(item: Item) -> str:
     return f"{place}: {item.found}" if place else item.found
 
 
-def advice(item: Item) -> str:
+def advice(item: Item, command: str) -> str:
     """What to do about an item; nothing if it holds and there is nothing to know."""
-    return item.hint or (APPLY if item.state == WRONG else "")
+    return item.hint or (command if item.state == WRONG else "")
 
 
 def summary(found: list[Item]) -> str:
@@ -61,9 +62,12 @@ def summary(found: list[Item]) -> str:
     return "every item holds" + (f"; notes: {notes}" if notes else "")
 
 
-def as_json(found: list[Item], **more: object) -> str:
+def as_json(found: list[Item], command: str, **more: object) -> str:
     """The items as one JSON object: items, holds, and what else is given."""
-    rows = [{name: getattr(item, name) for name in Item._fields} | {"hint": advice(item)} for item in found]
+    rows = [
+        {name: getattr(item, name) for name in Item._fields} | {"hint": advice(item, command)}
+        for item in found
+    ]
     return json.dumps({"items": rows, "holds": all(item.holds() for item in found), **more}, indent=1)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -45,6 +46,35 @@ def test_check_says_1_before_and_0_after_apply(
     assert capsys.readouterr().out.endswith("every item holds\n")
     assert run("revert", *where) == main.HOLDS
     assert run("check", *where) == main.OPEN
+
+
+def test_the_advice_is_the_command_for_what_was_asked(
+    root: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--root", os.fspath(root))
+    run("check", "--mode", "file", "--domain", "anna", "--domain", "*", "--core-limit", "unlimited", *where)
+    command = f"apply --root {root} --mode file --domain anna --domain '*' --core-limit unlimited"
+    shown = capsys.readouterr().out
+    assert f"to do      pycoredump-configure {command}\n" in shown
+    assert run(*shlex.split(command)) == main.HOLDS
+    assert "made /var/core, mode 1777\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_file_mode_tells_of_the_directory(
+    root: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--root", os.fspath(root))
+    run("apply", "--dry-run", "--mode", "file", *where)
+    assert capsys.readouterr().out.endswith("\n/var/core: mode 1777\n")
+    run("apply", "--mode", "file", *where)
+    capsys.readouterr()
+    run("revert", "--dry-run", *where)
+    assert capsys.readouterr().out.endswith("\n/var/core: removed if it is empty\n")
+    run("revert", "--dry-run", "--json", *where)
+    data = json.loads(capsys.readouterr().out)
+    assert data["other"] == ["/var/core: removed if it is empty"]
+    assert data["running"] == {}
+    assert "/etc/security/limits.conf" in data["files"]
 
 
 def test_json_names_file_line_wanted_and_effective(

@@ -17,13 +17,13 @@ GONE = Item(name="none", state=ABSENT, found="no program", file="/etc/g")
 
 
 def test_what_holds_is_one_line_and_what_does_not_says_is_wanted_effective_and_what_to_do() -> None:
-    assert list(report.items([GOOD, BAD, TOLD, GONE])) == [
+    assert list(report.items([GOOD, BAD, TOLD, GONE], "do apply")) == [
         "ok     a      /etc/f:3: x = 1 (running: 1)",
         "WRONG  limit",
         "         is         /etc/f:4: x = 0",
         "         wanted     x = 1",
         "         in effect  0",
-        "         to do      pycoredump-configure apply",
+        "         to do      do apply",
         "note   other",
         "         is         y",
         "         wanted     z",
@@ -45,7 +45,7 @@ def test_the_last_line_sums_up(items: list[Item], expected: str) -> None:
 
 
 def test_json_has_every_field_and_the_advice() -> None:
-    data = json.loads(report.as_json([GOOD, BAD], done=["wrote /etc/f"]))
+    data = json.loads(report.as_json([GOOD, BAD], "do apply", done=["wrote /etc/f"]))
     assert (data["holds"], data["done"]) == (False, ["wrote /etc/f"])
     assert data["items"][1] == {
         "name": "limit",
@@ -55,7 +55,7 @@ def test_json_has_every_field_and_the_advice() -> None:
         "effective": "0",
         "file": "/etc/f",
         "line": 4,
-        "hint": "pycoredump-configure apply",
+        "hint": "do apply",
     }
     assert data["items"][0]["hint"] == ""
 
@@ -64,8 +64,8 @@ def test_hostile_text_does_not_reach_the_terminal() -> None:
     item = Item(
         name="x\x1b[1m", state=WRONG, found="\x1b[2J\udcff", wanted="\n", hint="\u202e", effective="\r"
     )
-    assert all(line.isprintable() for line in report.items([item]))
-    assert not json.dumps(report.as_json([item])).count("\x1b")
+    assert all(line.isprintable() for line in report.items([item], "x"))
+    assert not json.dumps(report.as_json([item], "x")).count("\x1b")
 
 
 def test_the_diff_keeps_every_byte_of_the_lines() -> None:

@@ -318,6 +318,32 @@ def test_in_file_mode_a_process_writes_its_core_where_no_other_can_touch_it(
     assert (snapshot(debian), Kernel().values()) == (before, kernel)
 
 
+@pytest.mark.kernel
+def test_a_login_that_is_refused_after_the_change_puts_everything_back(
+    debian: pathlib.Path, server: Server, kernel_lock: None
+) -> None:
+    su = debian / "etc/pam.d/su"
+    original = su.read_text()
+    refuse = debian / "usr/local/bin/refuse"
+    refuse.write_text("#!/bin/sh\n! grep -q 'root soft core' /etc/security/limits.conf\n")
+    refuse.chmod(0o755)
+    su.write_text(f"{original}session required pam_exec.so quiet /usr/local/bin/refuse\n")
+    try:
+        before, kernel = snapshot(debian), Kernel().values()
+        command = server.inside(*PROGRAM, "apply")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (main.FAILED, "")
+        assert done.stderr == (
+            "pycoredump-configure: login session of root is not in effect after the change "
+            "(su - root opens no session) (everything was put back)\n"
+        )
+        assert (snapshot(debian), Kernel().values()) == (before, kernel)
+        assert server.su() == "0"
+    finally:
+        su.write_text(original)
+        refuse.unlink()
+
+
 HARDENED = {
     "limits.d of a hardening guide": (
         "etc/security/limits.d/10.hardcore.conf",
