@@ -39,7 +39,8 @@ def loads(data: bytes | str) -> object:
         return json.loads(text)
     try:
         value, end = scan(text, _blank(text, 0))
-    except (StopIteration, ImportError, OSError):
+    except (StopIteration, ImportError, OSError, SystemError):
+        # Without json.decoder among the loaded modules, 3.11's scanner fails and does not say of what (_json.c raise_errmsg).
         raise ValueError("Not JSON") from None
     if _blank(text, end) != len(text):
         raise ValueError("Not JSON: something stands behind its end")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from pycoredump import quickjson
 
+ROOT = pathlib.Path(__file__).parents[1]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -70,3 +73,20 @@ def test_a_python_that_has_changed_is_served_by_the_package() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown == "[1, 'a'] True\n"
+
+
+@pytest.mark.parametrize("text", ['{"version":1,', '{"a"', "{", '{"a" 1}', "[1 2]", '{"a":1 "b"'])
+def test_damaged_text_is_refused_where_the_package_is_not_loaded(text: str) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {os.fspath(ROOT)!r})
+from pycoredump import quickjson
+try:
+    quickjson.loads({text!r})
+except ValueError:
+    print("refused", "json.decoder" in sys.modules)
+"""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-IS", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("refused"), done.stderr
