@@ -109,8 +109,14 @@ def sshd_settings(tree: Tree) -> dict[str, str]:
     for option in ("-T", "-G"):  # -G, since OpenSSH 9.3, needs no host keys
         ran = _ask_sshd(tree, [program, option, "-C", CONNECTION]) if program else None
         if ran is not None and ran.status == 0:
-            return dict(line.split(" ", 1) for line in ran.out.splitlines() if " " in line)
+            return keywords(ran.out)
     return {}
+
+
+def keywords(text: str) -> dict[str, str]:
+    """The rows of sshd -T by lower-case keyword: OpenSSH writes them as its manual does since 10.1 or so."""
+    rows = [line.split(" ", 1) for line in text.splitlines() if " " in line]
+    return {keyword.lower(): value for keyword, value in rows}
 
 
 def judge(tree: Tree, text: str) -> Verdict:

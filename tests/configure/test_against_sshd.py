@@ -56,7 +56,7 @@ def verdicts(directory: pathlib.Path, configs: list[pathlib.Path]) -> list[str]:
     done = subprocess.run([*argv, *map(os.fspath, configs)], capture_output=True, text=True, check=True)
     found = []
     for part in done.stdout.split("config ")[1:]:
-        values = [line.split()[1] for line in part.splitlines() if line.startswith("usepam ")]
+        values = [line.split()[1] for line in part.splitlines() if line.lower().startswith("usepam ")]
         found.append(values[0] if "status 0" in part else "refused")
     return found
 

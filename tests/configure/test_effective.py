@@ -35,6 +35,11 @@ def test_a_program_that_is_not_there_or_hangs_is_no_answer(tmp_path: pathlib.Pat
     assert effective.run(Tree(os.fspath(tmp_path)), ["/no/such/program"]) is None
 
 
+@pytest.mark.parametrize("text", ["port 22\nusepam yes\n", "Port 22\nUsePAM yes\n"], ids=["9.2", "10.6"])
+def test_the_keywords_of_sshd_are_known_in_any_case(text: str) -> None:
+    assert effective.keywords(text) == {"port": "22", "usepam": "yes"}
+
+
 def test_an_image_without_sshd_has_no_verdict(tmp_path: pathlib.Path) -> None:
     tree = Tree(os.fspath(tmp_path))
     assert effective.judge(tree, "Port 22\n").good is None
