@@ -35,7 +35,7 @@ class Reader(Protocol):
 
     data_threshold: int
 
-    def add_match(self, match: str) -> None: ...
+    def add_match(self, match: str | bytes) -> None: ...
     def seek_head(self) -> None: ...
     def seek_tail(self) -> None: ...
     def seek_realtime(self, time: int) -> None: ...
@@ -117,7 +117,7 @@ def restrict(reader: Reader, matches: Matches, *, kinds: tuple[str, ...] = KINDS
     for kind in kinds:
         reader.add_match(f"MESSAGE_ID={kind}")
     for field, value in matches.terms:
-        reader.add_match(f"{field}={value}")
+        reader.add_match(f"{field}={value}".encode("utf-8", "surrogateescape"))
 
 
 class Entries:

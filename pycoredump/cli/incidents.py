@@ -115,7 +115,7 @@ class Incidents:
 
     def history(self, signature: str) -> Known:
         """The crashes with a signature: those of the journal, or of the archives where it has none."""
-        if not signature or self.matches.archives:
+        if not (signature.isascii() and signature.isalnum()) or self.matches.archives:
             return Known()
         same = Matches(terms=(("COREDUMP_SIGNATURE", signature),))
         crashes, first = 0, 0

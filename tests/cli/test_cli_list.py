@@ -138,6 +138,21 @@ def test_an_entry_of_a_million_bytes_of_environment_is_cut_in_info(system: Syste
     assert len(whole) > 1_000_000 - 100_000
 
 
+def test_a_name_that_is_no_utf8_is_a_match_as_well(system: System) -> None:
+    system.crash(1, time=T, comm=b"\xffprog", signature=b"\xff\xfe")
+    system.commit()
+    for arguments in (("list",), ("list", "-r"), ("info",)):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, "--root", system.root, *arguments, b"\xffprog"],
+            capture_output=True, check=True, env=clean_environment(),
+        )  # fmt: skip
+        assert done.stderr == b""
+    assert b"Signature: \\xff\\xfe\n" in done.stdout
+    for entry in (True, False):
+        system.crash(2, time=T + 1, entry=entry, archive=not entry, comm=b"\xff")
+    assert system.run("stats").returncode == 0
+
+
 def test_a_comm_that_is_a_path_stays_text(system: System) -> None:
     one = fields(1, time=T, comm="../../x", exe="/usr/bin/x")
     assert system.archive(one) == "/var/core/core-\\x2e\\x2e\\x2f\\x2e\\x2e\\x2fx-1-11-1795400000.zst"
