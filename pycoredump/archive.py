@@ -40,6 +40,7 @@ class Writer:
         self.written = 0  # bytes of the frames
         self.core_size = 0  # bytes of the core that are in them
         self.head_size = 0
+        self.full = False  # not all of the core had room
         self.floor = floor
         self._looked = 0  # bytes of the file at the last look at the free space
         self._zeros = 0  # bytes of zeros that are not in a frame yet
@@ -111,7 +112,7 @@ class Writer:
         try:
             self._flush_zeros()
         except Full:
-            self._zeros = 0
+            self._zeros, self.full = 0, True
         try:
             self._sink.settle()
         except OSError as e:
@@ -144,6 +145,7 @@ class Writer:
 
     def _give_up(self, error: OSError) -> None:
         """After a failed write: keep the frames that are whole in the file. Anything but a full disk is raised."""
+        self.full = True
         self._drop_behind(self._sink.flushed)
         if error.errno not in NO_ROOM:
             raise error

@@ -79,7 +79,7 @@ class Selection:
 
     def touched(self, segment: Segment) -> Iterator[Range]:
         """The stretches of a segment that hold something."""
-        pages = self.pages if plan.is_anonymous(self.layout, segment) else None
+        pages = plan.known(self.layout, segment, self.pages)
         last: Range | None = None
         for start, size, zero in pagemap.runs(segment, pages):
             if zero:
@@ -98,8 +98,8 @@ def touched_size(layout: Layout, pages: Pages | None, *, enough: int) -> int:
     """Bytes of memory that would have to be read for everything; counting stops at `enough`."""
     total = 0
     for segment in layout.segments:
-        anonymous = pages if plan.is_anonymous(layout, segment) else None
-        total += sum(size for _, size, zero in pagemap.runs(segment, anonymous) if not zero)
+        touched = pagemap.runs(segment, plan.known(layout, segment, pages))
+        total += sum(size for _, size, zero in touched if not zero)
         if total > enough:
             break
     return total
@@ -222,6 +222,12 @@ def note(layout: Layout, ranges: list[Range], *, room: int = INFINITY) -> bytes:
     words = [word for pair in named for word in pair]
     data = struct.pack(f"{abi.order}{len(words)}{abi.long}", *words)
     return elfnote.pack(elfnote.Note(name=NOTE_NAME, type=NT_DROPPED, data=data), abi)
+
+
+def pairs(data: bytes, abi: elfnote.Abi) -> list[Range]:
+    """What a note of ours names."""
+    whole = len(data) // (2 * abi.word) * 2 * abi.word
+    return list(struct.iter_unpack(f"{abi.order}2{abi.long}", data[:whole]))
 
 
 def largest(ranges: Sequence[Range], count: int) -> Sequence[Range]:

@@ -6,6 +6,7 @@ Runs before the release: tests/test_hot_path.py lists what this module may impor
 from __future__ import annotations
 
 from pycoredump import budget, memory, plan
+from pycoredump.corefile import PAGE
 from pycoredump.errors import ProcessGone
 from pycoredump.values import GIB, INFINITY, KIB
 from pycoredump.worth import Worth
@@ -24,6 +25,8 @@ SPARSE_MAX = 16 * GIB  # address space up to which untouched memory is kept, as 
 OFFERED = 64
 HEADERS = 4  # the part of the room that headers may take, at most 1 / HEADERS
 HEADER = 56  # bytes
+FRAME_MIN = 64 * KIB
+STEPS = 16  # frames at least: the last one is lost when the room is used up, and all processors want some
 
 
 def choose(
@@ -74,9 +77,7 @@ def _by_worth(
     room: int,
     exact: bool,
 ) -> plan.Plan:
-    selection = budget.Selection(
-        layout, core.pages, without=secret, most=max(room // HEADERS // HEADER, budget.RANGES_MIN)
-    )
+    selection = budget.Selection(layout, core.pages, without=secret, most=ranges(room))
     worth = Worth(layout, core.memory.read if core.memory else _nothing, stack_size=config.stack_size_max)
     # The stream cannot be read in order of worth: there the limit counts memory, as it does where nothing shrinks.
     limit = room if core.memory is None else room * OFFERED
@@ -84,6 +85,16 @@ def _by_worth(
         limit = room - len(layout.head) - budget.RANGES_MIN * HEADER
     selection.fill(worth, min(limit, INFINITY), rest=content != "stacks")
     return budget.shrink(layout, selection, worth, from_stream=core.memory is None)
+
+
+def ranges(room: int) -> int:
+    """How many ranges a file of `room` bytes may have."""
+    return max(room // HEADERS // HEADER, budget.RANGES_MIN)
+
+
+def frame(limit: int, planned: plan.Plan) -> int:
+    """Bytes of the core in one frame of a file of at most `limit` bytes."""
+    return max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -PAGE))
 
 
 def _nothing(_address: int, _size: int) -> bytes:

@@ -33,6 +33,7 @@ class HeldCopy(Memory):
         self._view = memoryview(self._map)
         self._view[: len(planned.head)] = planned.head
         self._end = len(planned.head)
+        self.runs: list[Run] = []  # what the plan came to: asked again, it would find the process gone
         self._pieces: list[
             tuple[int, int, int]
         ] = []  # (address, end, offset), in order of address once complete
@@ -48,6 +49,7 @@ class HeldCopy(Memory):
                     return False
                 self._pieces.append((where, where + size, self._end))
         self._end += size
+        self.runs.append(run)
         return True
 
     def complete(self, failed: list[tuple[int, int]]) -> None:

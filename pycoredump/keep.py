@@ -13,7 +13,6 @@ from pycoredump import (
     archive,
     budget,
     choice,
-    corefile,
     journal,
     metadata,
     pipeline,
@@ -43,12 +42,10 @@ if TYPE_CHECKING:
     Copied = Callable[[HeldCopy], None]
 
 ANALYSIS_MAX = 64 << 20  # bytes kept for the analysis alone, where nothing is stored
-FRAME_MIN = 64 * KIB
 COMPRESSED = 2  # memory compresses at least so well on the average; mixed contents to a third
 STACKS = 1 << 20  # bytes of an archive of stacks alone, and of what is no core that we understand
 NOTE_PART = 64  # the part of the file that our note may take, at most 1 / NOTE_PART
 METADATA_RATIO = 3  # text of /proc compresses to a sixth; the analysis may add as much again
-STEPS = 16  # frames at least: the last one is lost when a limit is reached, and all processors want some
 
 
 def store_core(
@@ -164,7 +161,7 @@ def _fill(
     limit = _file_max(config, admitted, content)
     reserve = sum(len(value) for value in facts.values()) // METADATA_RATIO + 8 * KIB
     kept, writer, planned = _attempt(core, config, admitted, content, fd, limit, reserve, copied)
-    if kept.reason and not planned.shrunk and core.memory and core.memory.is_there():
+    if writer.full and not planned.shrunk and core.memory and core.memory.is_there():
         # The disk had less room than it said. What was cut off is the end, the first stack: once more, by worth.
         os.ftruncate(fd, 0)
         limit = min(limit, writer.written + reserve)
@@ -203,27 +200,28 @@ def _attempt(
         kind = archive.Writer if config.compress else archive.PlainWriter
         writer = kind(fd, limit=limit, reserve=reserve, floor=admitted.floor)
     planned = choice.choose(core, config, content, room=writer.limit, exact=admitted.journal, whole=whole)
-    _copy(core, planned, copied)
-    frame = max(FRAME_MIN, min(plan.FRAME, min(limit, planned.size or limit) // STEPS & -corefile.PAGE))
+    planned = _copy(core, planned, copied)
     done = pipeline.store(
         planned,
         core.source,
         writer,
         level=config.compression_level,
         workers=workers(),
-        frame=frame,
+        frame=choice.frame(limit, planned),
     )
     return _finish(core, planned, writer, done), writer, planned
 
 
-def _copy(core: HeldCore, planned: plan.Plan, copied: Copied) -> None:
-    """Copy what is planned if that is little, and say so."""
+def _copy(core: HeldCore, planned: plan.Plan, copied: Copied) -> plan.Plan:
+    """Copy what is planned if that is little, and say so. The plan, which must not ask the process any more then."""
     try:
         copy = core.copy(planned)
     except OSError:
-        return  # no memory for it: then the process waits
-    if copy is not None:
-        copied(copy)
+        return planned  # no memory for it: then the process waits
+    if copy is None:
+        return planned
+    copied(copy)
+    return planned.replace(runs=lambda: iter(copy.runs))
 
 
 def _copy_stacks(core: HeldCore, config: Config, copied: Copied) -> None:

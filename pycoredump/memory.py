@@ -14,8 +14,6 @@ from pycoredump.corefile import PAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pycoredump.corefile import Layout
     from pycoredump.procfs import ProcessDirectory
 
@@ -105,7 +103,7 @@ def locked(directory: ProcessDirectory) -> list[Range]:
     be had, everything counts as locked.
     """
     found, span = [], b""
-    for line in _lines(directory, "smaps"):
+    for line in directory.lines("smaps"):
         first, _, rest = line.partition(b" ")
         if b"-" in first and not first.endswith(b":"):
             span = first
@@ -113,21 +111,3 @@ def locked(directory: ProcessDirectory) -> list[Range]:
             start, _, end = span.partition(b"-")
             found.append((int(start, 16), int(end, 16)))
     return found if span else [(0, 1 << 64)]
-
-
-def _lines(directory: ProcessDirectory, name: str) -> Iterator[bytes]:
-    """The lines of a file of any length, a piece at a time."""
-    try:
-        fd = directory.open(name)
-    except OSError:
-        return
-    try:
-        rest = b""
-        while part := os.read(fd, 1 << 20):
-            *lines, rest = (rest + part).split(b"\n")
-            yield from lines
-        yield rest
-    except OSError:
-        return  # the process went away: its memory cannot be read any more either
-    finally:
-        os.close(fd)

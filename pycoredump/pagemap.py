@@ -13,6 +13,7 @@ import sys
 
 from pycoredump.corefile import PAGE
 from pycoredump.errors import ProcessGone
+from pycoredump.sharedmemory import SharedMemories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pycoredump.corefile import Segment
     from pycoredump.procfs import ProcessDirectory
+    from pycoredump.sharedmemory import SharedMemory
 
 # A gap of untouched pages below this is read along: one long read costs less than two short ones.
 GAP = 16 * PAGE
@@ -39,7 +41,7 @@ HIGHEST = 7 if sys.byteorder == "little" else 0
 ENTRIES = 64 << 10  # entries read at once
 
 
-def runs(segment: Segment, pages: Pages | None) -> Iterator[tuple[int, int, bool]]:
+def runs(segment: Segment, pages: Pages | SharedMemory | None) -> Iterator[tuple[int, int, bool]]:
     """(address, bytes, zero) of a segment's part in the core, in order; all of it is read if `pages` is None."""
     end = segment.vaddr + segment.filesz
     at = segment.vaddr
@@ -62,8 +64,10 @@ def runs(segment: Segment, pages: Pages | None) -> Iterator[tuple[int, int, bool
 class Pages:
     """Which pages of anonymous memory exist (pagemap). The others are zeros without being read."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, shared: SharedMemories | None = None) -> None:
+        """`shared`: the same for memory that is not anonymous."""
         self.fd = fd
+        self.shared = shared
         self.scan = True  # until the kernel says that it cannot
         self._empty = PAGE_IS_PFNZERO | PAGE_IS_GUARD
 
@@ -127,6 +131,7 @@ class Snapshot(Pages):
     """What Pages told at one time of some stretches; the process may be gone since then."""
 
     def __init__(self, pages: Pages, spans: list[tuple[int, int]]) -> None:
+        self.shared = pages.shared  # whose files stay open, once they were asked for
         self._ranges = [found for start, end in sorted(spans) for found in pages.touched(start, end)]
         self._ends = [end for _, end in self._ranges]
 
@@ -157,6 +162,6 @@ def _block(entries: bytes, start: int) -> Iterator[tuple[int, int]]:
 def open_pages(directory: ProcessDirectory) -> Pages | None:
     """None if pagemap cannot be read: then everything counts as touched."""
     try:
-        return Pages(directory.open("pagemap", os.O_RDONLY | os.O_CLOEXEC))
+        return Pages(directory.open("pagemap", os.O_RDONLY | os.O_CLOEXEC), SharedMemories(directory))
     except OSError:
         return None

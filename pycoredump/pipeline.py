@@ -240,6 +240,7 @@ class Pipeline:
             elif filled:
                 self.writer.zeros(filled)
         except Full as e:
+            self.writer.full = True
             self._break(str(e))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pycoredump.corefile import Layout, Segment
     from pycoredump.pagemap import Pages
+    from pycoredump.sharedmemory import SharedMemory
 
 LITERAL, DATA, ZERO = range(3)
 
@@ -25,6 +26,7 @@ ZERO_MIN = (
 )  # a run of zeros from this on becomes a frame of its own, made without reading or compressing
 ZERO_MAX = 1 << 30  # the seek table has 32 bits for the decompressed size
 KERNEL = 1 << 63  # the upper half of the address space: the kernel's, but for the vsyscall page
+SHARED_MIN = 1 << 20  # smaller shared memory is read as it is
 SPECIAL_MAX = 256 << 10  # no mapping of the kernel's own ([vdso], [vvar], [sigpage]) is as large
 
 
@@ -123,14 +125,22 @@ def whole(layout: Layout, pages: Pages | None) -> Plan:
         for segment in sorted((s for s in layout.segments if s.filesz), key=lambda s: s.offset):
             if segment.offset > offset:
                 yield zero(segment.offset - offset)
-            anonymous = pages if is_anonymous(layout, segment) else None
-            for address, size, untouched in pagemap.runs(segment, anonymous):
+            for address, size, untouched in pagemap.runs(segment, known(layout, segment, pages)):
                 yield zero(size) if untouched else data(address, size)
             offset = segment.offset + segment.filesz
         if layout.size > offset:
             yield literal(_section_header(layout))
 
     return Plan(head=layout.head[:at], runs=runs, size=layout.size)
+
+
+def known(layout: Layout, segment: Segment, pages: Pages | None) -> Pages | SharedMemory | None:
+    """Who knows which pages of it hold something. None: nobody does, and all of it is to be read."""
+    if pages is None or is_anonymous(layout, segment):
+        return pages
+    if pages.shared is None or segment.filesz < SHARED_MIN:
+        return None
+    return pages.shared.at(segment.vaddr)
 
 
 def is_anonymous(layout: Layout, segment: Segment) -> bool:

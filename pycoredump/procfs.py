@@ -14,6 +14,8 @@ from pycoredump.values import INFINITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pycoredump.crash import Crash
 
 # Bytes read at most. The sum of all stays far below what journald takes in one entry. A process may fill its
@@ -91,6 +93,24 @@ class ProcessDirectory:
             return b""
         try:
             return _read_all(fd, limit)
+        finally:
+            os.close(fd)
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a file of any length, a piece at a time; none, or not all, if it cannot be read."""
+        try:
+            fd = self.open(name)
+        except OSError:
+            return
+        try:
+            rest = b""
+            while part := os.read(fd, 1 << 20):
+                *whole, rest = (rest + part).split(b"\n")
+                yield from whole
+            if rest:
+                yield rest
+        except OSError:
+            return  # the process went away: what came so far is still true
         finally:
             os.close(fd)
 

@@ -12,6 +12,7 @@ from pycoredump import corefile, journal, keep
 from pycoredump.config import Config
 from pycoredump.corefile import Layout
 from pycoredump.crash import Crash
+from pycoredump.heldcopy import HeldCopy
 from pycoredump.heldcore import HeldCore
 from pycoredump.kept import Kept
 from pycoredump.memory import Memory
@@ -241,3 +242,27 @@ def test_a_core_for_the_journal_is_not_larger_than_its_limit_with_zeros_and_all(
     assert kept.size <= 2 * MIB
     layout = corefile.parse(os.pread(kept.fd, kept.size, journal.CORE_AT))
     assert any(s.vaddr <= elfcore.SP < s.vaddr + s.filesz for s in layout.segments)
+
+
+@pytest.mark.parametrize("content", ["full", "budget", "stacks"])
+def test_once_a_core_is_copied_its_process_may_be_gone(content: str, tmp_path: pathlib.Path) -> None:
+    process = elfcore.linux_process(hole=MIB)
+    core = held(process, tmp_path)
+    assert core.pages is not None
+    assert core.memory is not None
+    page_map, memory = core.pages.fd, core.memory.fd
+
+    def released(_: HeldCopy) -> None:
+        for fd in (page_map, memory):
+            gone = os.memfd_create("gone")
+            os.dup2(gone, fd)
+            os.close(gone)
+
+    settings = config(tmp_path, content=(("*", content),))
+    kept = keep.store_core(core, CRASH, settings, "/prog", {}, released)
+    contents_agree(process, kept)
+    assert not kept.reason
+    assert kept.truncated == (content == "stacks")
+    assert holds(kept, elfcore.SP)
+    if content == "full":
+        assert stored(kept)[1] == process.core()
