@@ -28,6 +28,7 @@ RED_ZONE = 128  # bytes below the stack pointer that a leaf function uses (x86-6
 FIRST_STACK = 64 << 10  # of the crashing thread, before anything else
 EACH_STACK = 8 << 10  # of every other thread, next
 MORE_STACK = 64 << 10
+DEEP_STACK = 16 << 20  # twice the usual RLIMIT_STACK
 SIGNAL_STACK = 16 << 10  # how far an alternate signal stack is searched for the interrupted one
 TLS_BELOW, TLS_ABOVE = (
     8 << 10,
@@ -67,6 +68,7 @@ class Worth:
         yield self.module_data(SMALL_DATA)
         yield chain(self.registers(first), self.stacks(threads, min(MORE_STACK, self.stack_size)))
         yield self.stacks(threads, self.stack_size)
+        yield self.deep_stack(first)
 
     def rest(self) -> list[Segment]:
         """All segments, smallest first, what can be written before what cannot."""
@@ -94,6 +96,13 @@ class Worth:
         """From the red zone below each stack pointer up; never into the next segment, which is something else's."""
         for thread in threads:
             yield from self._stack(thread.sp, size)
+
+    def deep_stack(self, threads: tuple[Thread, ...]) -> Iterator[Range]:
+        """All of the stack, as after an endless recursion; but not of a heap in which some runtime has its stacks."""
+        for thread in threads:
+            segment = self.segment_at(thread.sp) or self._above(thread.sp)
+            if segment is not None and segment.filesz <= DEEP_STACK:
+                yield from self._stack(thread.sp, DEEP_STACK)
 
     def _stack(self, sp: int, size: int) -> Iterator[Range]:
         segment = self.segment_at(sp) or self._above(sp)

@@ -53,7 +53,8 @@ def _parts(
 ) -> tuple[Iterator[Part], int]:
     """What is to be written, and how many bytes that are (0: not known)."""
     if command.has("budget"):
-        return _small(archive, values.size(command.get("budget")), held)
+        as_archive = command.get("output").endswith(".zst")
+        return _small(archive, values.size(command.get("budget")), held, as_archive=as_archive)
     if command.has("range") or command.has("thread"):
         from pycoredump.cli import memory
 
@@ -63,14 +64,20 @@ def _parts(
     return archive.stream(), archive.core_size
 
 
-def _small(archive: Archive, budget: int, held: contextlib.ExitStack) -> tuple[Iterator[Part], int]:
-    """A core of about `budget` bytes of memory, of what a debugger needs most."""
+def _small(
+    archive: Archive, budget: int, held: contextlib.ExitStack, *, as_archive: bool
+) -> tuple[Iterator[Part], int]:
+    """What a debugger needs most, as much as compresses to `budget` bytes: the core, or the archive as it is."""
     from pycoredump import extract
     from pycoredump.reader import Archive
 
     file = held.enter_context(tempfile.TemporaryFile(dir=TEMPORARY))
-    size = extract.small_core(extract.StoredCore(archive), file.fileno(), limit=budget)
-    return Archive(file.fileno(), name="the smaller core").stream(), size
+    extract.small_archive(extract.StoredCore(archive), file.fileno(), limit=budget)
+    if as_archive:
+        file.seek(0)
+        return iter(lambda: file.read(1 << 20), b""), os.fstat(file.fileno()).st_size
+    small = Archive(file.fileno(), name="the smaller core")
+    return small.stream(), small.core_size
 
 
 def write(parts: Iterator[Part], path: str, *, size: int) -> None:

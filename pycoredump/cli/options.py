@@ -65,7 +65,7 @@ OPTIONS = (
     Option(name="output", short="o", value="FILE", verbs=("dump", "stats"), text="Write there"),
     Option(name="range", value="START-END", verbs=("dump",), text="Only these addresses of memory, as raw bytes"),
     Option(name="thread", value="TID", verbs=("dump",), text="Only this thread's stack, as raw bytes"),
-    Option(name="budget", value="SIZE", verbs=("dump",), text="A smaller core: about SIZE of memory, stacks first"),
+    Option(name="budget", value="SIZE", verbs=("dump",), text="A smaller core, stacks first: as much as fits SIZE compressed"),
     Option(name="file", value="GLOB", verbs=SHOWN, text="Use these journal files"),
     Option(name="directory", short="D", value="DIR", verbs=SHOWN, text="Use the journal files in a directory"),
     Option(name="root", value="DIR", verbs=(*SHOWN, "vacuum"), text="Work on the system in this tree"),
