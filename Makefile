@@ -15,7 +15,7 @@ RUN = $(PYTHON) -B -m
 # Without what make tells a make below it: the tests start one as a user does, from a shell.
 PYTEST = env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS $(VENV)/bin/python -m pytest
 
-.PHONY: help install uninstall demo check lint test bench format prepare manual clean
+.PHONY: help install uninstall demo check lint test bench compare format prepare manual clean
 
 help:  ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -45,6 +45,9 @@ endif
 
 bench: prepare  ## Against systemd-coredump and against only reading: time, memory, bytes; ARGS=--json
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+compare: prepare  ## Backtraces of some hundred real programs against gdb's and systemd-coredump's; minutes
+	@PYTHONPATH=.:tests/analysis $(VENV)/bin/python tests/analysis/gdb_table.py $(ARGS) build/compare
 
 format: prepare  ## Format the code; make the manual and the example from the option table
 	@$(VENV)/bin/ruff format .

@@ -1,0 +1,2 @@
+proc wait {} { after 1000000 }
+wait
