@@ -767,10 +767,15 @@ def _operand(text: str) -> str:
 
 
 def _join(types: list[Type]) -> str:
-    return ", ".join(str(t) for t in types if t.pack is None or t.pack)
+    # c++filt takes a comma back if nothing came behind it: of empty packs only the last ones leave none.
+    end = len(types)
+    while end and types[end - 1].pack == []:
+        end -= 1
+    return ", ".join(map(str, types[:end]))
 
 
 def _pack(elements: list[Type]) -> Type:
+    elements = [one for element in elements for one in ([element] if element.pack is None else element.pack)]
     found = Type(_join(elements))
     found.pack = elements
     return found

@@ -12,6 +12,7 @@ import fcntl
 import os
 import pathlib
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -194,30 +195,70 @@ def _wait_for(lock: int) -> None:
 
 def make(case: Case, directory: pathlib.Path) -> str:
     """Build and run the case in `directory`; "" if there is a core now, else why not."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "core").unlink(missing_ok=True)
-    names = {"{dir}": os.fspath(directory), "{src}": os.fspath(PROGRAMS)}
-
-    def fill(words: tuple[str, ...]) -> list[str]:
-        filled = []
-        for word in words:
-            for key, value in names.items():
-                word = word.replace(key, value)
-            filled.append(word)
-        return filled
-
-    environment = os.environ | case.environment
-    if case.build:
-        if shutil.which(case.build[0]) is None:
-            return f"{case.build[0]} is not installed"
-        built = subprocess.run(
-            fill(case.build), env=environment, capture_output=True, text=True, check=False
-        )
-        if built.returncode:
-            return f"does not build: {built.stderr.strip()[:200]}"
+    problem = _build(case, directory)
+    if problem:
+        return problem
 
     with plain_core_files():
-        return _run(case, fill(case.argv), directory, environment)
+        return _run(case, _fill(case.argv, directory), directory, os.environ | case.environment)
+
+
+def make_by_gdb(case: Case, directory: pathlib.Path) -> str:
+    """As make(), but the core is gdb's: needs nothing of the machine's settings. Stops at the first fatal signal."""
+    if shutil.which("gdb") is None:
+        return "gdb is not installed"
+    problem = _build(case, directory)
+    if problem:
+        return problem
+
+    argv = _fill(case.argv, directory)
+    if case.signal or case.live:
+        return _run(case.replace(signal=0, live=True), argv, directory, os.environ | case.environment)
+    return run_in_gdb(argv, directory)
+
+
+def run_in_gdb(argv: list[str], directory: pathlib.Path) -> str:
+    """Let it run until its first fatal signal, and take its core there; why there is none, "" if there is."""
+    script = [
+        "set confirm off",
+        "handle SIGUSR1 nostop noprint",
+        f"set args {shlex.join(argv[1:])} </dev/null >/dev/null 2>&1",
+        "run",
+        f"gcore {directory}/core",
+        "kill",
+    ]
+    command = ["gdb", "-nx", "-batch", *(word for line in script for word in ("-ex", line)), argv[0]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=directory)
+    return "" if (directory / "core").exists() else f"gdb left no core: {done.stderr.strip()[-200:]}"
+
+
+def _fill(words: tuple[str, ...], directory: pathlib.Path) -> list[str]:
+    names = {"{dir}": os.fspath(directory), "{src}": os.fspath(PROGRAMS)}
+    filled = []
+    for word in words:
+        for key, value in names.items():
+            word = word.replace(key, value)
+        filled.append(word)
+    return filled
+
+
+def _build(case: Case, directory: pathlib.Path) -> str:
+    """ "" if the program is there now, else why not."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "core").unlink(missing_ok=True)
+    if not case.build:
+        return ""
+    if shutil.which(case.build[0]) is None:
+        return f"{case.build[0]} is not installed"
+
+    built = subprocess.run(
+        _fill(case.build, directory),
+        env=os.environ | case.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"does not build: {built.stderr.strip()[:200]}" if built.returncode else ""
 
 
 def _run(case: Case, argv: list[str], directory: pathlib.Path, environment: dict[str, str]) -> str:

@@ -27,6 +27,13 @@ NAMES = {
     "_ZN12_GLOBAL__N_11fEv": "(anonymous namespace)::f()",
     "_Z3addIiET_S0_S0_": "int add<int>(int, int)",
     "_Z1fIJidEEvDpT_": "void f<int, double>(int, double)",
+    "_ZSt8__invokeIZ4mainEUlvE_JEENSt15__invoke_resultIT_JDpT0_EE4typeEOS2_DpOS3_": (
+        "std::__invoke_result<main::{lambda()#1}>::type "
+        "std::__invoke<main::{lambda()#1}>(main::{lambda()#1}&&)"
+    ),
+    "_ZNSt6threadC1IZ4mainEUlvE_JEvEEOT_DpOT0_": (
+        "std::thread::thread<main::{lambda()#1}, , void>(main::{lambda()#1}&&)"
+    ),
     "_Z1fIJidEEvDpRKT_": "void f<int, double>(int const&, double const&)",
     "_ZN1AcvbEv": "A::operator bool()",
     "_ZlsRSoRK1A": "operator<<(std::ostream&, A const&)",

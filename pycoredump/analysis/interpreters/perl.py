@@ -14,7 +14,7 @@ OPTIONS = Options(code="eE", valued="I", attached="0CDFilMmVx")
 
 class Perl:
     name = "Perl"
-    program = re.compile(r"perl(5[\d.]*)?")
+    program = re.compile(r"perl(5[\d.]*)?(-[\w-]+)?")
     library = re.compile(r"libperl\.so")
 
     def script(self, arguments: tuple[str, ...]) -> str:
