@@ -70,9 +70,11 @@ def _with_notes_in_front(core: FileSource) -> tuple[bytes, int]:
     count = int.from_bytes(head[56:58], "little")
     kind, notes = struct.unpack_from("<I4xQ", head, EHDR)
     end = EHDR + count * PHDR
-    if kind != corefile.PT_NOTE or count == corefile.PN_XNUM or notes <= end + GAP:
+    if kind != corefile.PT_NOTE or not 0 < count < corefile.PN_XNUM or notes <= end + GAP:
         return b"", 0
 
     table = bytearray(core.some(0, end))
+    if len(table) < end:
+        return b"", 0
     struct.pack_into("<Q", table, EHDR + 8, end)
     return bytes(table), notes

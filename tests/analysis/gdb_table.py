@@ -43,7 +43,7 @@ GROUPS = {
     "java (HotSpot)": r"java",
     "coreutils, findutils, grep, sed, awk, xz, less": r"(sleep|cat|tail|sort|find|grep|sed|awk|xz|less)$",
     "bash, dash, zsh, busybox": r"(bash|dash|zsh|busybox|gcore-bash)$",
-    "perl, ruby, php, lua, guile, tcl, R": r"(perl|ruby|php|lua|guile|tclsh|R)$",
+    "perl, ruby, php, lua, guile, tcl": r"(perl|ruby|php|lua|guile|tclsh)$",
 }
 
 
