@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +51,25 @@ def test_changed_bytes_where_they_matter(head: bytes, changes: list[tuple[int, b
 @pytest.mark.parametrize("path", CORPUS, ids=[path.name for path in CORPUS])
 def test_what_fuzzing_found_once(path: pathlib.Path) -> None:
     targets.run(path.name.split("-", 1)[0], path.read_bytes())
+
+
+def seeds() -> Iterator[tuple[str, bytes]]:
+    """What the fuzzer came far with: length and name of the target, length and bytes of the input, all in one file."""
+    data = zstandard.decompress((FUZZ / "corpus" / "seeds.zst").read_bytes())
+    at = 0
+    while at < len(data):
+        name = data[at + 1 : at + 1 + data[at]].decode()
+        at += 1 + data[at]
+        size = int.from_bytes(data[at : at + 4], "little")
+        yield name, data[at + 4 : at + 4 + size]
+        at += 4 + size
+
+
+@pytest.mark.parametrize("target", targets.TARGETS)
+def test_what_the_fuzzer_came_far_with(target: str) -> None:
+    for name, data in seeds():
+        if name == target:
+            targets.run(target, data)
 
 
 def test_the_untouched_process_has_a_backtrace() -> None:

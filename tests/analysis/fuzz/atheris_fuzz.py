@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing: atheris_fuzz.py TARGET CORPUS_DIRECTORY [libFuzzer options].
 
-What it finds belongs into corpus/TARGET-*, which test_hostile.py replays.
+What it finds belongs into corpus/TARGET-*, which test_hostile.py replays; it also replays corpus/seeds.zst, a choice of what
+some minutes of it for each target made. Needs the package atheris, which the other tests do not.
 """
 
 from __future__ import annotations
