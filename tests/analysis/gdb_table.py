@@ -25,7 +25,7 @@ from pycoredump.record import Record
 
 # Programs that are one line of the table, by a pattern for their names; the first that fits.
 GROUPS = {
-    "C, 14 ways to die (gcc -O2)": f"c-O2-({'|'.join(way for way in crashes.WAYS if way != 'null')})$",
+    "C, 13 more ways to die (gcc -O2)": f"c-O2-({'|'.join(way for way in crashes.WAYS if way != 'null')})$",
     "C, 14 ways to die, static (gcc -O1)": r"c-O1-static-",
     "C, -O0 to -O3 and -Os, with and without frame pointers, CET, realigned stack, -g, stripped": (
         r"c-(O[0123s]|O2-frame-pointer|O2-stripped|O2-cet|O2-realign|O2-g)-null$"
