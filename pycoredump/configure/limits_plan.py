@@ -26,8 +26,8 @@ def plan(tree: Tree, request: Request, *, conf: str = "", inherited_hard: int | 
         if not found.off:  # a "DOMAIN -" line cannot be beaten by adding one
             added += limits.needed(found, domain, request, inherited_hard)
     main = conf or limits.MAIN
-    text = tree.read(main)
-    if text is None and (conf or tree.read(limits.VENDOR_MAIN) is None):
+    text = None if tree.masked(main) else tree.read(main)
+    if text is None and not tree.masked(main) and (conf or tree.read(limits.VENDOR_MAIN) is None):
         # Up to Linux-PAM 1.5 pam_limits refuses every session where its file is missing.
         tree.write(main, lines.whole(added))
         if conf or all(_served(tree, domain, request, conf) for domain in request.domains):

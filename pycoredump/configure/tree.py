@@ -14,6 +14,7 @@ from pycoredump.errors import ConfigError
 from pycoredump.record import Record
 
 SIZE_MAX = 16 * 1024 * 1024  # a configuration file larger than this is no configuration file
+NULL = "/dev/null"
 LINKS_MAX = 40  # as the kernel's MAXSYMLINKS (include/linux/namei.h)
 
 
@@ -89,8 +90,8 @@ class Tree:
         return self._disk[where]
 
     def _load(self, path: str, where: str) -> str | None:
-        if where == "/dev/null":
-            return ""  # systemd's way of masking a file
+        if where == NULL:
+            return ""
 
         try:
             # O_NONBLOCK: a FIFO in the place of the file would otherwise be waited for.
@@ -108,9 +109,19 @@ class Tree:
         with os.fdopen(fd, "rb") as file:
             return file.read().decode("utf-8", "surrogateescape")
 
+    def masked(self, path: str) -> bool:
+        """Whether the file is switched off by a link to /dev/null, as systemd has it. It reads as empty."""
+        return self.resolve(path) == NULL
+
     def write(self, path: str, text: str | None) -> None:
-        """Plan the file to be this. None: not to be there."""
-        self._planned[self.resolve(path)] = text
+        """Plan the file to be this. None: not to be there. ConfigError for one that is masked."""
+        where = self.resolve(path)
+        if where == NULL:  # the device would be replaced
+            raise ConfigError(
+                f"{path} is a link to /dev/null", hint="remove the link: a file is needed there"
+            )
+
+        self._planned[where] = text
 
     def names(self, directory: str) -> list[str]:
         """The names of a directory, planned ones included, sorted as bytes; [] if there is none."""
@@ -137,7 +148,7 @@ class Tree:
         if where in self._planned:
             return self._planned[where] is not None
 
-        return where == "/dev/null" or os.path.isfile(self._at(where))
+        return where == NULL or os.path.isfile(self._at(where))
 
     def is_directory(self, path: str) -> bool:
         """Whether the path is a directory, links followed inside the root."""

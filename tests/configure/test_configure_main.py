@@ -348,6 +348,33 @@ def test_what_is_immutable_changes_nothing(
         subprocess.run(["chattr", "-i", root / path], check=True)
 
 
+MASKED = {
+    "etc/security/limits.conf": main.HOLDS,
+    "etc/sysctl.conf": main.HOLDS,
+    "etc/sysctl.d/60-pycoredump.conf": main.HOLDS,
+    "etc/pam.d/login": main.OPEN,  # nothing can be added to it
+    "etc/ssh/sshd_config": main.FAILED,
+    "var/lib/pycoredump/configure.json": main.FAILED,
+}
+
+
+@pytest.mark.parametrize(("path", "status"), MASKED.items())
+def test_a_link_to_dev_null_is_never_followed_to_the_device(
+    root: pathlib.Path, capsys: pytest.CaptureFixture[str], path: str, status: int
+) -> None:
+    (root / path).unlink(missing_ok=True)
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).symlink_to("/dev/null")
+    (root / "dev").mkdir()
+    (root / "dev/null").write_text("the device")
+    before = distributions.snapshot(root)
+    assert run("apply", "--root", os.fspath(root)) == status
+    assert capsys.readouterr().err.count("\n") == (status == main.FAILED)
+    assert (root / "dev/null").read_text() == "the device"
+    run("revert", "--root", os.fspath(root))
+    assert distributions.snapshot(root) == before
+
+
 @pytest.mark.root
 def test_a_full_disk_changes_nothing(tmp_path: pathlib.Path) -> None:
     if os.geteuid() != 0:

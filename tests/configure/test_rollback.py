@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
+import subprocess
+import sys
 
 import distributions
 import pytest
@@ -256,3 +258,25 @@ def test_there_is_no_moment_at_which_logins_would_be_refused(tmp_path: pathlib.P
         *rise,
         *rise[-2::-1],
     ]
+
+
+def test_many_at_once_leave_what_one_leaves(tmp_path: pathlib.Path) -> None:
+    root = distributions.lay(tmp_path / "root", HOST)
+    alone = distributions.lay(tmp_path / "alone", HOST)
+    change.apply(os.fspath(alone), Request(), None, disk=Quick())
+    command = [sys.executable, "-B", "-m", "pycoredump.configure.main", "apply", "--root", os.fspath(root)]
+    repository = pathlib.Path(__file__).parents[2]
+    many = [
+        subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    results = [(*process.communicate(), process.returncode) for process in many]
+    assert main.HOLDS in [status for _, _, status in results]
+    for out, err, status in results:
+        assert status in (main.HOLDS, main.FAILED)
+        assert (
+            (out, "Another pycoredump-configure works on" in err) == ("", True)
+            if err
+            else out.count("wrote") in (0, 4)
+        )
+    assert distributions.snapshot(root) == distributions.snapshot(alone)

@@ -62,9 +62,14 @@ def test_a_plan_is_read_back_and_leaves_the_disk_alone(tmp_path: pathlib.Path) -
     assert os.listdir(tmp_path / "etc") == ["old"]
 
 
-def test_a_masked_file_is_empty(tmp_path: pathlib.Path) -> None:
+def test_a_masked_file_is_empty_and_is_not_written(tmp_path: pathlib.Path) -> None:
     (tmp_path / "masked").symlink_to("/dev/null")
-    assert Tree(os.fspath(tmp_path)).read("/masked") == ""
+    (tmp_path / "twice").symlink_to("masked")
+    tree = Tree(os.fspath(tmp_path))
+    for path in ("/masked", "/twice"):
+        assert (tree.read(path), tree.masked(path)) == ("", True)
+        with pytest.raises(ConfigError, match="is a link to /dev/null"):
+            tree.write(path, "x")
 
 
 @pytest.mark.parametrize(
