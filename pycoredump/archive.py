@@ -80,7 +80,7 @@ class Writer:
         # Two handlers that began with the same free space would together go below KeepFree=.
         self._looked = self.written
         space = os.fstatvfs(self.fd)
-        if space.f_frsize * space.f_bavail < self.floor:
+        if space.f_blocks and space.f_frsize * space.f_bavail < self.floor:
             raise Full(f"The file system has only the {self.floor} bytes free that KeepFree= asks for")
 
     def zeros(self, size: int) -> None:

@@ -109,7 +109,10 @@ def _expected(core: HeldCore, config: Config, exe: str, most: int) -> int:
 
 
 def _space(directory: int) -> tuple[int, int]:
+    """Free and all bytes of the file system; some (ramfs, some of FUSE) do not know, and say 0."""
     space = os.fstatvfs(directory)
+    if not space.f_blocks:
+        return INFINITY, 0
     return space.f_frsize * space.f_bavail, space.f_frsize * space.f_blocks
 
 

@@ -71,8 +71,27 @@ class ProcessDirectory:
         self.fd = os.open(f"{proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # A main thread that called pthread_exit(3) is a zombie without memory, executable or environment,
         # while the process lives on in its other threads.
-        if tid is not None and tid != pid and not self.link("exe"):
-            self._enter(f"task/{tid}")
+        if tid != pid and not self.link("exe"):
+            self._enter_thread(tid)
+
+    def _enter_thread(self, tid: int | None) -> None:
+        # Without %I any thread that still has the memory tells the same of the process.
+        for name in [f"task/{tid}"] if tid is not None else self._threads():
+            if self.link(f"{name}/exe"):
+                self._enter(name)
+                return
+
+    def _threads(self) -> list[str]:
+        try:
+            task = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError:
+            return []
+        try:
+            return [f"task/{name}" for name in os.listdir(task)]
+        except OSError:
+            return []
+        finally:
+            os.close(task)
 
     def _enter(self, name: str) -> None:
         try:

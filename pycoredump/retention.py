@@ -11,6 +11,7 @@ import stat
 
 from pycoredump import admission, guard, state, store
 from pycoredump.record import Record
+from pycoredump.values import INFINITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def run(directory: int, config: Config, *, now: int, keep: int = 0, need: int = 
         _remove_leftovers(directory, now)
         space = os.fstatvfs(directory)
         free, total = space.f_frsize * space.f_bavail, space.f_frsize * space.f_blocks
+        free = free if total else INFINITY  # a file system that does not know
         chosen = victims(listing(directory), config, now=now, free=free - need, total=total, keep=keep)
         return [file for file in chosen if _remove(directory, file)]
     finally:

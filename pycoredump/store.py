@@ -82,7 +82,12 @@ class Unnamed:
             self.temporary = f"{TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}"
             flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self.fd = os.open(self.temporary, flags, FILE_MODE, dir_fd=directory)
-        os.fchmod(self.fd, FILE_MODE)
+        if not _is_protected(self.fd):
+            self.discard()
+            raise StoreError(
+                "The file system of Directory= cannot keep other users from reading a core",
+                hint="Choose another one, or mount it with umask=077.",
+            )
 
     def link(self, name: str) -> str:
         """Sync the file, then name it; an existing name is never replaced. The name it got. OSError."""
@@ -98,17 +103,40 @@ class Unnamed:
 
     def _link(self, name: str) -> None:
         if self.temporary:
-            os.link(self.temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-            os.unlink(self.temporary, dir_fd=self.directory)
+            self._link_temporary(name)
             self.temporary = ""
             return
         # follow_symlinks makes it linkat(AT_SYMLINK_FOLLOW); without dst_dir_fd Python calls link(2): EXDEV.
         os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self.directory, follow_symlinks=True)
 
+    def _link_temporary(self, name: str) -> None:
+        try:
+            os.link(self.temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        except OSError as e:
+            if e.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+        else:
+            os.unlink(self.temporary, dir_fd=self.directory)
+            return
+        # No hard links (exfat, some of FUSE). Only we write here, and the name has our PID's crash in it.
+        if name in os.listdir(self.directory):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        os.rename(self.temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+
     def discard(self) -> None:
         if self.temporary:
             os.unlink(self.temporary, dir_fd=self.directory)
             self.temporary = ""
+
+
+def _is_protected(fd: int) -> bool:
+    # exfat and the like have no modes: there the mount decides, perhaps that everybody may read.
+    try:
+        os.fchmod(fd, FILE_MODE)
+    except PermissionError as e:
+        if e.errno != errno.EPERM:
+            raise
+    return not os.fstat(fd).st_mode & stat.S_IRWXO
 
 
 def file_name(crash: Crash, *, compressed: bool) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import config, entry, journal, procfs, state
+from pycoredump import cgroup, config, entry, journal, procfs, state
 from pycoredump.kept import Kept, fields_of
 
 TYPE_CHECKING = False
@@ -55,12 +55,15 @@ class Way:
     @property
     def is_journald(self) -> bool:
         """Whether journald crashed. By unit or by executable: comm is the process's own to choose."""
-        return b"systemd-journald" in self.process.cgroup or self.process.exe.endswith(b"/systemd-journald")
+        unit = cgroup.placement(self.process.cgroup).unit
+        return unit.startswith("systemd-journald") or entry.exe(self.process.exe).endswith(
+            b"/systemd-journald"
+        )
 
     @property
     def is_manager(self) -> bool:
         """Whether PID 1 crashed: it starts no unit any more."""
-        return self.crash.pid == 1 or self.process.cgroup.rstrip().endswith(b"/init.scope")
+        return self.crash.pid == 1 or cgroup.placement(self.process.cgroup).unit == "init.scope"
 
     def facts(self) -> Fields:
         """Everything known about the crash so far, as journal fields."""

@@ -5,6 +5,7 @@ import os
 import pathlib
 import stat
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,15 @@ def test_when_all_names_are_taken_it_is_an_os_error(directory: int, monkeypatch:
         Unnamed(directory).link("core-a-1-11-1")
 
 
+def refusing(number: int) -> Callable[..., None]:
+    """A system call that fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
 class WithoutUnnamedFiles:
     """os.open() of a file system that knows no O_TMPFILE (NFS)."""
 
@@ -156,6 +166,42 @@ def test_without_unnamed_files_a_hidden_one_gets_the_name(
 
     Unnamed(directory).discard()
     assert os.listdir(directory) == ["core-a-1-11-1.zst"]
+
+
+def test_without_hard_links_the_hidden_file_is_renamed_and_replaces_nothing(
+    directory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", WithoutUnnamedFiles(errno.EOPNOTSUPP))
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    first, second = Unnamed(directory), Unnamed(directory)
+    assert first.link("core-a-1-11-1.zst") == "core-a-1-11-1.zst"
+    assert second.link("core-a-1-11-1.zst") == "core-a-1-11-1-1.zst"
+    for unnamed in (first, second):
+        unnamed.discard()
+    assert sorted(os.listdir(directory)) == ["core-a-1-11-1-1.zst", "core-a-1-11-1.zst"]
+
+
+def test_where_everybody_could_read_it_nothing_is_stored(
+    directory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without modes, mounted so that all may read."""
+    monkeypatch.setattr(os, "open", WithoutUnnamedFiles(errno.EOPNOTSUPP))
+    monkeypatch.setattr(os, "fchmod", refusing(errno.EPERM))
+    monkeypatch.setattr(store, "FILE_MODE", 0o644)
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(StoreError, match="cannot keep other users from reading"):
+            Unnamed(directory)
+    finally:
+        os.umask(before)
+    assert os.listdir(directory) == []
+
+
+def test_a_file_system_without_modes_that_only_root_reads_is_good_enough(
+    directory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fchmod", refusing(errno.EPERM))
+    assert Unnamed(directory).link("core-a-1-11-1.zst") == "core-a-1-11-1.zst"
 
 
 def test_another_failure_of_making_a_file_is_told(directory: int, monkeypatch: pytest.MonkeyPatch) -> None:

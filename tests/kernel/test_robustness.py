@@ -427,6 +427,8 @@ def meter() -> Iterator[Meter]:
         pytest.param(["threads", "5", "4", "mixed"], 30 * MIB, id="4M"),
         pytest.param(["threads", "5", "256", "mixed"], 64 * MIB, id="256M"),
         pytest.param(["threads", "500", "4", "mixed"], 64 * MIB, id="500-threads"),
+        pytest.param(["threads", "2000", "4", "mixed"], 64 * MIB, id="2000-threads"),
+        pytest.param(["mappings", "30000"], 64 * MIB, id="30000-mappings"),
         pytest.param(["sparse", "8", "128"], 64 * MIB, id="8G-sparse"),
         pytest.param(["threads", "5", "1024", "random"], 64 * MIB, id="1G", marks=pytest.mark.slow),
     ],
