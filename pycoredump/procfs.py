@@ -71,6 +71,7 @@ class ProcessDirectory:
         self.fd = os.open(f"{proc}/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # A main thread that called pthread_exit(3) is a zombie without memory, executable or environment,
         # while the process lives on in its other threads.
+        self.comm = self.read("comm", FILES["comm"])  # of the process, not of the thread that tells the rest
         if tid != pid and not self.link("exe"):
             self._enter_thread(tid)
 
@@ -201,7 +202,7 @@ def gather(directory: ProcessDirectory, crash: Crash) -> Process:
     start = directory.start_time()
     facts = {name: directory.read(name, limit) for name, limit in FILES.items()}
     facts |= {name: directory.link(name) for name in LINKS}
-    facts["comm"] = facts["comm"].removesuffix(b"\n")
+    facts["comm"] = directory.comm.removesuffix(b"\n")
     if crash.tid is not None:
         facts["thread_name"] = thread_name(directory, crash.tid)
     facts["open_fds"] = open_fds(directory)

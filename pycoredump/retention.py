@@ -77,7 +77,7 @@ def victims(
     and KeepFree= hold, the oldest of the user who has the most bytes.
     """
     gone = {file.inode: file for file in files if config.max_age and now - file.changed > config.max_age}
-    gone |= {file.inode: file for file in _surplus(files, config.keep_per_program)}
+    gone |= {file.inode: file for file in _surplus(files, config.keep_per_program, keep)}
     gone.pop(keep, None)
     left = [file for file in files if file.inode not in gone]
     used = sum(file.used for file in left)
@@ -87,9 +87,9 @@ def victims(
     return [*gone.values(), *_worst_first(left, max(over, short), keep)]
 
 
-def _surplus(files: list[Stored], most: int) -> list[Stored]:
+def _surplus(files: list[Stored], most: int, keep: int) -> list[Stored]:
     programs: dict[str, list[Stored]] = {}
-    for file in sorted(files, key=lambda file: -file.changed):
+    for file in sorted(files, key=lambda file: (file.inode != keep, -file.changed)):
         programs.setdefault(file.program, []).append(file)
     return [file for kept in programs.values() for file in kept[most:]] if most else []
 

@@ -52,6 +52,11 @@ def test_the_oldest_of_a_program_go_when_there_are_too_many() -> None:
     assert sorted(chosen(files, UNLIMITED.replace(keep_per_program=1))) == [3, 4, 5]
 
 
+def test_of_several_in_one_second_the_one_just_written_counts_as_the_latest() -> None:
+    files = [archive(n) for n in (1, 2, 3)]
+    assert sorted(chosen(files, UNLIMITED.replace(keep_per_program=1), keep=3)) == [1, 2]
+
+
 def test_over_max_use_the_oldest_of_the_user_with_most_bytes_go_first() -> None:
     files = [
         archive(1, age=9, used=3 * MIB, uid="1000"),

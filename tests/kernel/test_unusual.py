@@ -92,6 +92,7 @@ def test_hanging_journald_keeps_nobody_waiting(
         death = kernel.crash([program("signals"), "null"])
         # The entry waits for journald, the process did not.
         assert not is_in_kernel_log(death.pid, "Not in the journal")
+        services.until(lambda: one.stored(death.pid), 60.0, "a core")
         (stored,) = one.stored(death.pid)
     services.until(
         lambda: is_in_kernel_log(death.pid, "Not in the journal"), 120.0, "a line of the kernel log"
