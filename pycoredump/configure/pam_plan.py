@@ -12,6 +12,7 @@ from pycoredump.configure.tree import Tree
 from pycoredump.record import Record
 
 LINE = "session required pam_limits.so"
+AUTHSELECT = "/etc/authselect/authselect.conf"  # the selected profile, then its features, a line each
 OURS = re.compile(re.escape(LINE))
 INCLUDE = re.compile(r"(auth|account|password|session) include /\S+")  # of a file of ours, the vendor's
 COMMENTED = re.compile(r"\s*#\s*session\s+required\s+pam_limits\.so\b")
@@ -107,10 +108,7 @@ def plan(tree: Tree, service: str) -> str:
         return "pam_limits.so is not installed, and a line that names it would refuse every login"
 
     if managed(tree, file):
-        return (
-            "authselect owns this file: authselect create-profile pycoredump --base-on=CURRENT, add "
-            f"{LINE!r} to the file of that profile, authselect select custom/pycoredump"
-        )
+        return _authselect_advice(tree, file)
 
     if not file.startswith("/etc/"):
         return _plan_over_vendor(tree, service, file)
@@ -123,6 +121,16 @@ def has_module(tree: Tree) -> bool:
     places = [f"{top}/security" for top in MODULES]
     places += [f"{top}/{name}/security" for top in MODULES for name in tree.names(top) if "-linux-" in name]
     return any("pam_limits.so" in tree.names(place) for place in places)
+
+
+def _authselect_advice(tree: Tree, file: str) -> str:
+    """The commands: a custom profile based on the selected one, whose name and features authselect keeps."""
+    base, *features = (tree.read(AUTHSELECT) or "").split() or ["local"]
+    name = tree.resolve(file).rpartition("/")[2]
+    return (
+        f"authselect owns this file: authselect create-profile pycoredump --base-on={base}; add {LINE!r} to "
+        f"/etc/authselect/custom/pycoredump/{name}; authselect select {' '.join(['custom/pycoredump', *features])}"
+    )
 
 
 def managed(tree: Tree, file: str) -> bool:
