@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from pycoredump.configure import directory, effective, inspect, plan, record, sysctl, undo
+from pycoredump.configure import directory, effective, inspect, plan, record, sshd_program, sysctl, undo
 from pycoredump.configure.disk import Disk
 from pycoredump.configure.item import Item
 from pycoredump.configure.kernel import Kernel
@@ -47,7 +47,7 @@ def apply(root: str, request: Request, kernel: Kernel | None, *, disk: Disk) -> 
         else:
             items = check(root, request, kernel)
     if todo.sshd_changes() and kernel is not None:
-        done.append(effective.reload_sshd(inspect.ask(Tree(root), kernel).sshd))
+        done.append(sshd_program.reload(inspect.ask(Tree(root), kernel).sshd))
     return done, items
 
 
@@ -178,7 +178,7 @@ def _reload(root: str, kernel: Kernel) -> str:
     except ConfigError as e:
         return f"sshd was not told to reload: {e}"
 
-    return effective.reload_sshd(inspect.ask(after, kernel).sshd)
+    return sshd_program.reload(inspect.ask(after, kernel).sshd)
 
 
 def _take_back(transaction: Transaction, todo: Plan, kernel: Kernel | None) -> list[str]:

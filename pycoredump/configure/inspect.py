@@ -13,6 +13,7 @@ from pycoredump.configure import (
     profile,
     rivals,
     sshd,
+    sshd_program,
     sysctl_plan,
     systemd_manager,
 )
@@ -42,7 +43,7 @@ def ask(tree: Tree, kernel: Kernel | None) -> Host:
     """Ask the host, or the image, what is in effect. No kernel: not this host."""
     return Host(
         live=kernel is not None,
-        sshd=effective.sshd_settings(tree) if sshd.main_file(tree) else {},
+        sshd=sshd_program.settings(tree) if sshd.main_file(tree) else {},
         sysctl=kernel.values() if kernel else {},
         services=effective.service_limit(tree) if kernel else "",
     )

@@ -11,6 +11,7 @@ from pycoredump.configure import (
     pam,
     pam_plan,
     sshd,
+    sshd_program,
     sysctl,
     sysctl_plan,
     systemd_manager,
@@ -135,13 +136,13 @@ def _plan_sshd(tree: Tree, host: Host) -> str:
 def check_sshd(tree: Tree) -> None:
     """Refuse to work on a configuration that sshd refuses already."""
     main = sshd.main_file(tree)
-    verdict = effective.judge(tree, tree.read(main) or "") if main else None
+    verdict = sshd_program.judge(tree, tree.read(main) or "") if main else None
     if verdict is not None and verdict.good is False:
         raise ConfigError(verdict.complaint, hint="sshd would not start: correct that first")
 
 
 def _check_new_sshd(tree: Tree) -> None:
-    verdict = effective.judge(tree, sshd.flattened(tree))
+    verdict = sshd_program.judge(tree, sshd.flattened(tree))
     if verdict.good is False:
         raise PycoredumpError(f"The planned sshd configuration is refused: {verdict.complaint}")
 

@@ -11,22 +11,22 @@ import subprocess
 
 import pytest
 
-from pycoredump.configure import main, sysctl
+from pycoredump.configure import options, sysctl
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 BASH = CHECKOUT / "completions/bash/pycoredump-configure"
 
 
-def options() -> dict[str, set[str]]:
+def flags() -> dict[str, set[str]]:
     """The flags of each verb."""
-    [verbs] = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    [verbs] = [a for a in options.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     return {
         name: {flag for a in verb._actions for flag in a.option_strings}
         for name, verb in verbs.choices.items()
     }
 
 
-OPTIONS = options()
+OPTIONS = flags()
 ALL = set().union(*OPTIONS.values())
 
 

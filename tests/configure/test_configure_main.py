@@ -13,7 +13,7 @@ import sys
 import distributions
 import pytest
 
-from pycoredump.configure import inspect, main
+from pycoredump.configure import inspect, main, options
 from pycoredump.configure.kernel import Kernel
 from pycoredump.configure.request import UNLIMITED, Request
 from pycoredump.configure.tree import Tree
@@ -515,10 +515,10 @@ def test_a_host_of_another_root_is_not_asked(root: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [("unlimited", UNLIMITED), ("4", 4096), ("1048576", 1 << 30)])
 def test_core_limit_in_kilobytes(text: str, expected: int) -> None:
-    assert main.core_limit(text) == expected
+    assert options.core_limit(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "@", "-x", "%adm", "a b", "a#b", "a:b", "a\n"])
 def test_a_domain_is_one_word(text: str) -> None:
     with pytest.raises(ArgumentError):
-        main.domain(text)
+        options.domain(text)
