@@ -95,12 +95,22 @@ class ProcessDirectory:
             os.close(task)
 
     def _enter(self, name: str) -> None:
-        try:
-            inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd)
-        except OSError:
-            return
-        os.close(self.fd)
-        self.fd = inner
+        """Go on in the directory of a thread: /proc/TID, which is not listed, has map_files as well (proc(5))."""
+        tid = name.removeprefix("task/")
+        for path, where in ((f"{self.proc}/{tid}", None), (name, self.fd)):
+            try:
+                inner = os.open(
+                    path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=where
+                )
+            except OSError:
+                continue
+            outer, self.fd = self.fd, inner
+            # In another namespace, the number may be somebody else's.
+            if where is not None or b"\nTgid:\t%d\n" % self.pid in self.read("status", FILES["status"]):
+                os.close(outer)
+                return
+            self.fd = outer
+            os.close(inner)
 
     def open(self, name: str, flags: int = READ_FLAGS) -> int:
         return os.open(name, flags, dir_fd=self.fd)
