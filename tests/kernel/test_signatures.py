@@ -51,10 +51,10 @@ def test_one_bug_has_one_signature_and_another_has_another(
     assert {bug: len(found) for bug, found in signatures.items()} == dict.fromkeys(BUGS, 1)
     assert len(set.union(*signatures.values())) == len(BUGS)
 
-    first = deaths[0][1].stamp
-    counted = json.loads(tool("stats", "--json=short", "-q", f"--since=@{first:.0f}", os.fspath(exe)))
+    first = int(deaths[0][1].stamp)
+    counted = json.loads(tool("stats", "--json=short", "-q", f"--since=@{first}", os.fspath(exe)))
     groups = {row["name"]: row["crashes"] for row in counted["signatures"]}
     assert groups == dict.fromkeys(set.union(*signatures.values()), RUNS)
     pid = deaths[-1][1].pid
-    told = tool("info", "-q", "--no-pager", f"COREDUMP_PID={pid}", f"--since=@{first:.0f}")
+    told = tool("info", "-q", "--no-pager", f"COREDUMP_PID={pid}", f"--since=@{first}")
     assert re.search(r"^ *(Signature|Known): .*\b\d+ (crashes|times)", told, re.MULTILINE), told
