@@ -265,8 +265,7 @@ def _send(way: Way, fields: Fields) -> str:
             fields = way.entry()
         else:
             return ""
-    user = way.crash.uid if admission.is_regular_user(way.crash.uid) else None
-    return journal.send_as(fields, user=user, wait=way.journald)
+    return journal.send_as(fields, user=way.reader, wait=way.journald)
 
 
 def tidy(way: Way) -> None:

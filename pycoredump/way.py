@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pycoredump import cgroup, config, entry, journal, procfs, state
+from pycoredump import admission, cgroup, config, entry, journal, procfs, state
 from pycoredump.kept import Kept, fields_of
 
 TYPE_CHECKING = False
@@ -51,6 +51,13 @@ class Way:
     def exe(self) -> str:
         """The executable's path as text; "" if it is not known."""
         return entry.exe(self.process.exe).decode("utf-8", "surrogateescape")
+
+    @property
+    def reader(self) -> int | None:
+        """The user who may read the entry besides root: its environment and arguments are worth as much as the core."""
+        if self.layout is None or not admission.may_read(self.crash, self.layout.auxv):
+            return None
+        return self.crash.uid
 
     @property
     def is_journald(self) -> bool:

@@ -377,7 +377,8 @@ def test_core_of_a_set_uid_program_is_for_root_alone(
 ) -> None:
     one = handler(specifiers=specifiers, suid_dumpable=2)
     death = kernel.crash([set_uid_program, "null"], user=USER)
-    services.wait_for_entry(death.pid, death.stamp)
+    entry = services.wait_for_entry(death.pid, death.stamp)
+    assert entry["_UID"] == b"0"  # journald shows it to no other user
     (stored,) = one.stored(death.pid)
     facts = stored.stat()
     assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o7777) == (0, 0, 0o640)
@@ -391,7 +392,7 @@ def test_core_of_a_user_is_readable_by_that_user_alone(
     one = handler(suid_dumpable=2)
     death = kernel.crash([user_program, "null"], user=USER)
     entry = services.wait_for_entry(death.pid, death.stamp)
-    assert entry["COREDUMP_UID"].decode() == str(USER)
+    assert entry["COREDUMP_UID"].decode() == entry["_UID"].decode() == str(USER)
     (stored,) = one.stored(death.pid)
     assert readable_by(USER, stored)
     assert not readable_by(OTHER, stored)
