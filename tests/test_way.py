@@ -73,17 +73,22 @@ def test_later_sources_know_better_than_earlier_ones() -> None:
 ORDINARY = {11: 1000, 12: 1000, 13: 1000, 14: 1000, 23: 0}  # AT_UID … AT_EGID, AT_SECURE
 
 
-def test_a_user_may_read_the_entry_of_an_ordinary_process_and_root_alone_that_of_any_other() -> None:
+@pytest.mark.parametrize(
+    ("dumpable", "vector", "expected"),
+    [
+        (1, ORDINARY, 1000),
+        (1, ORDINARY | {23: 1}, None),
+        (2, ORDINARY, None),
+        (1, None, None),  # nothing says that it had no privileges
+    ],
+)
+def test_a_user_may_read_the_entry_of_an_ordinary_process_and_root_alone_that_of_any_other(
+    dumpable: int, vector: dict[int, int] | None, expected: int | None
+) -> None:
     found = way()
-    found.crash = CRASH.replace(uid=1000, gid=1000, dumpable=1)
-    assert found.reader is None  # nothing says yet that it had no privileges
-    found.layout = corefile.parse(elfcore.core(vector=ORDINARY))
-    assert found.reader == 1000
-    found.layout = corefile.parse(elfcore.core(vector=ORDINARY | {23: 1}))
-    assert found.reader is None
-    found.layout = corefile.parse(elfcore.core(vector=ORDINARY))
-    found.crash = found.crash.replace(dumpable=2)
-    assert found.reader is None
+    found.crash = CRASH.replace(uid=1000, gid=1000, dumpable=dumpable)
+    found.layout = corefile.parse(elfcore.core(vector=vector)) if vector else None
+    assert found.reader == expected
 
 
 def test_problems_and_an_unread_stream_are_told() -> None:
