@@ -115,7 +115,7 @@ def shrink(layout: Layout, selection: Selection, worth: Worth, *, from_stream: b
     padding = start - len(head) - len(notes)
 
     def runs() -> Iterator[Run]:
-        yield plan.literal(bytes(notes))
+        yield plan.literal(notes)
         yield plan.literal(bytes(padding))
         for low, high in ranges:
             yield plan.data(_offset(worth, low) if from_stream else low, high - low)

@@ -35,7 +35,7 @@ def choose(
     """The plan for a file of `room` bytes. `exact`: it holds the core as it is, zeros included."""
     layout = core.layout
     if layout is None:
-        return plan.foreign(core.head)
+        return plan.foreign(bytes(core.head))
     try:
         secret = _secret(core, config)
         if content == "full" and whole and not secret and _fits(core, layout, room, exact=exact):

@@ -7,6 +7,7 @@ read is enough to decide what to keep.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 from pycoredump import elfnote
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Read = Callable[[int], bytes]
+    Head = bytes | mmap.mmap
 
 PT_NULL = 0
 PT_LOAD = 1
@@ -33,6 +35,7 @@ PAGE = 4096  # alignment of a core's segments that any reader accepts; larger pa
 SEGMENTS_MAX = (
     1 << 17
 )  # vm.max_map_count is 65530 by default; with more than this, the core is kept as it comes
+LARGE = 1 << 20  # bytes of notes
 CHUNK = 1 << 20  # bytes read at once
 NOTES_MAX = 48 << 20  # bytes of notes held in memory; further ones are stored, but not read
 
@@ -69,7 +72,7 @@ class Layout(Record):
     """Everything a core tells before its first byte of memory."""
 
     abi: Abi
-    head: bytes  # the stream up to the end of the notes, as it came
+    head: Head  # the stream up to the end of the notes, as it came
     notes_at: int  # offset of the notes in `head`
     segments: tuple[Segment, ...]  # PT_LOAD, in the order of the stream
     size: int  # bytes the whole stream will have
@@ -206,21 +209,34 @@ def _layout(abi: Abi, headers: list[Segment], head: bytearray, read: Read, *, ex
     head.extend(read(min(note.offset - len(head), NOTES_MAX)))
     notes_at = len(head)
     wanted = note.offset + note.filesz
-    while len(head) < min(wanted, notes_at + NOTES_MAX):
-        part = read(min(wanted - len(head), CHUNK))
-        if not part:
-            break
-        head.extend(part)
+    whole = _filled(head, min(wanted, notes_at + NOTES_MAX), read)
     layout = Layout(
         abi=abi,
-        head=bytes(head),
+        head=whole,
         notes_at=notes_at,
         segments=loads,
-        size=max(size, len(head)),
-        whole=len(head) == wanted,
+        size=max(size, len(whole)),
+        whole=len(whole) == wanted,
     )
-    head.clear()
     return _with_notes(layout)
+
+
+def _filled(head: bytearray, wanted: int, read: Read) -> Head:
+    """The head, up to `wanted` bytes of it: once, at a place that no child gets.
+
+    The registers of one thread can take 12 KiB (AMX): with thousands of threads each copy would count.
+    """
+    if wanted - len(head) < LARGE:
+        while len(head) < wanted and (part := read(wanted - len(head))):
+            head.extend(part)
+        return bytes(head)
+
+    large = mmap.mmap(-1, wanted)
+    large.madvise(mmap.MADV_DONTFORK)
+    at = large.write(head)
+    while at < wanted and (part := read(min(wanted - at, CHUNK))):
+        at += large.write(part)
+    return large if at == wanted else large[:at]
 
 
 def _with_notes(layout: Layout) -> Layout:

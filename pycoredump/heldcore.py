@@ -14,7 +14,7 @@ from pycoredump.intervals import Intervals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pycoredump.corefile import Layout
+    from pycoredump.corefile import Head, Layout
     from pycoredump.memory import Memory
     from pycoredump.pagemap import Pages
     from pycoredump.plan import Plan
@@ -32,6 +32,7 @@ class HeldCore:
         self.directory = directory
         self.layout: Layout | None = None
         self.memory: Memory | None = None
+        self.head: Head
         self.pages: Pages | None = None
         try:
             self.layout = corefile.scan(corefile.reader(lambda size: os.read(stdin, size)))

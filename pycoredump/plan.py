@@ -30,7 +30,7 @@ SHARED_MIN = 1 << 20  # smaller shared memory is read as it is
 SPECIAL_MAX = 256 << 10  # no mapping of the kernel's own ([vdso], [vvar], [sigpage]) is as large
 
 
-class Run(tuple[int, int, int, bytes]):
+class Run(tuple[int, int, int, "bytes | memoryview"]):
     """(kind, where, bytes, literal): what comes next. `where` is an address (or, from the stream, an offset)."""
 
     __slots__ = ()
@@ -75,7 +75,7 @@ def cut(head: bytes, layout: Layout, size: int, *, note: tuple[int, int] = (0, 0
     return head[:at] + b"".join(struct.pack(form, *row) for row in rows)
 
 
-def literal(data: bytes) -> Run:
+def literal(data: bytes | memoryview) -> Run:
     return Run((LITERAL, 0, len(data), data))
 
 
@@ -97,7 +97,7 @@ def stream(layout: Layout) -> Plan:
     at = headers_size(layout)
 
     def runs() -> Iterator[Run]:
-        yield literal(layout.head[at:])
+        yield literal(memoryview(layout.head)[at:])
         if layout.size > len(layout.head):
             yield data(len(layout.head), layout.size - len(layout.head))
 
@@ -120,7 +120,7 @@ def whole(layout: Layout, pages: Pages | None) -> Plan:
     at = headers_size(layout)
 
     def runs() -> Iterator[Run]:
-        yield literal(layout.head[at:])
+        yield literal(memoryview(layout.head)[at:])
         offset = len(layout.head)
         for segment in sorted((s for s in layout.segments if s.filesz), key=lambda s: s.offset):
             if segment.offset > offset:

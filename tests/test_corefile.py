@@ -224,7 +224,7 @@ def test_notes_that_claim_more_than_fits_are_read_to_the_cap(offset: int, filesz
         return whole(size)
 
     found = corefile.scan(read)
-    assert found.head.startswith(front)
+    assert bytes(found.head).startswith(front)
     assert max(asked) <= 48 << 20
 
 

@@ -106,7 +106,7 @@ def test_what_is_no_core_or_breaks_off_is_kept_as_it_comes(data: bytes) -> None:
     assert core.missing(b"") == []
     rest = bytearray(len(data))
     came = core.source.fill(memoryview(rest), len(core.head))
-    assert core.head + rest[:came] == data
+    assert bytes(core.head) + rest[:came] == data
 
 
 def test_more_mappings_than_are_read_are_kept_as_they_come() -> None:

@@ -16,6 +16,7 @@ from pycoredump.reader import Archive
 
 EHDR, PHDR = 64, 56  # bytes of a 64-bit header, and of a program header
 GAP = 64 << 10  # bytes between headers and notes that are simply read
+NOTES = 64 << 10  # bytes of notes that are kept; those of the process itself come first
 FRAMES_CACHED = 16  # of 2 MiB: the stacks of a process lie in many, and are read alternately
 
 
@@ -57,7 +58,11 @@ def layout(core: FileSource) -> corefile.Layout:
         at += len(part)
         return part
 
-    return corefile.scan(corefile.reader(read))
+    found = corefile.scan(corefile.reader(read))
+    if len(found.head) - found.notes_at <= NOTES:
+        return found
+    # What the registers of thousands of threads are is known now; what stands in front is asked for once more.
+    return found.replace(head=found.head[: found.notes_at + NOTES])
 
 
 # The kernel writes the notes before the memory, a debugger behind it (gcore): there may be gigabytes in between.
