@@ -20,7 +20,6 @@ class Package(Record):
 RUN = (
     Package(debian="python3-zstandard", fedora="python3-zstandard", reason="compress cores"),
     Package(debian="python3-systemd", fedora="python3-systemd", reason="write journal entries"),
-    Package(debian="python3-pyelftools", fedora="python3-pyelftools", reason="make backtraces"),
 )
 BUILD = (
     Package(debian="gcc", fedora="gcc", reason="compile programs that crash"),

@@ -12,7 +12,7 @@ from pycoredump.analysis.symbols import Symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pycoredump.analysis.lines import Lines  # imported by who has line tables
+    from pycoredump.analysis.lines import Lines
 
 
 class Resolver:

@@ -46,8 +46,6 @@ def preload() -> None:
         __import__(f"pycoredump.analysis.{name}")
     with contextlib.suppress(ImportError):  # cores are not compressed then
         zstd.library()
-    with contextlib.suppress(ImportError):  # without pyelftools there are no source lines
-        __import__("pycoredump.analysis.lines")
     for name in ("ascii", "latin-1", "utf-8", "utf-16-le", "utf-32-le", "unicode_escape"):
         codecs.lookup(name)
 

@@ -21,15 +21,12 @@ from pycoredump.analysis.expression import evaluate
 from pycoredump.analysis.frames import Resolver
 from pycoredump.analysis.guess import Guesser
 from pycoredump.analysis.image import Image
+from pycoredump.analysis.lines import Lines
 from pycoredump.analysis.model import Module, ThreadTrace
 from pycoredump.analysis.symbols import Symbols
 from pycoredump.elfnote import Thread
 from pycoredump.errors import CoreError
 from pycoredump.record import Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pycoredump.analysis.lines import Lines
 
 MASK = (1 << 64) - 1
 LINES_SECONDS = 2.0  # at most for source lines, which are a comfort
@@ -100,15 +97,9 @@ def threads(image: Image, budget: Budget | None = None) -> tuple[ThreadTrace, ..
     return tuple(traces.values())
 
 
-# Most programs have no line tables, and hosts may have no pyelftools.
 def _lines(image: Image, deadline: float) -> Lines | None:
     files = (file for module in image.modules for file in (image.elf(module), image.debug(module)) if file)
     if not any(file.has_lines for file in files):
-        return None
-    try:
-        from pycoredump.analysis.lines import Lines
-    except ImportError as e:
-        image.problems.append(f"No source lines: python3-pyelftools cannot be used ({e}).")
         return None
     return Lines(image, min(LINES_SECONDS, deadline - time.monotonic()))
 

@@ -39,20 +39,12 @@ try:
     print("systemd")
 except Exception as e:
     print("systemd", f"python3-systemd cannot be used ({type(e).__name__}: {e})")
-try:
-    if zstd.PACKAGES not in sys.path:
-        sys.path.append(zstd.PACKAGES)
-    import elftools.elf.elffile
-    print("elftools")
-except Exception as e:
-    print("elftools", f"python3-pyelftools cannot be used ({type(e).__name__}: {e})")
 """
 LOST = {
     "zstandard": "cores are larger, or stored slower",
     "systemd": "the handler speaks to journald by itself; list and watch see archives only",
-    "elftools": "entries have no backtrace",
 }
-PACKAGES = {"zstandard": "python3-zstandard", "systemd": "python3-systemd", "elftools": "python3-pyelftools"}
+PACKAGES = {"zstandard": "python3-zstandard", "systemd": "python3-systemd"}
 
 
 class Item(Record):

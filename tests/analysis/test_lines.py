@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import shutil
 import subprocess
+from collections.abc import Iterator
+from random import Random
 
 import pytest
 from elfbuilder import STACK, dead, registers
+from elftools.dwarf.dwarfinfo import DWARFInfo
+from elftools.elf.elffile import ELFFile
 
 from pycoredump import elfnote
 from pycoredump.analysis import debugfiles
@@ -89,6 +94,56 @@ def test_lines_of_a_compiler(source: pathlib.Path, flags: list[str]) -> None:
         assert line in ((4, 10) if "-O2" in flags else (10,))  # optimised, the first is twice()'s
         assert Lines(image).find(module, module.start + 16) == ("", 0)
         assert Lines(image, seconds=0).find(module, start) == ("", 0)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
+def test_lines_are_those_that_pyelftools_reads(source: pathlib.Path, flags: list[str]) -> None:
+    exe = source.with_name("exe")
+    subprocess.run(["gcc", "-pie", "-O2", *flags, "-o", exe, source], check=True)
+    image, module, fd = process(exe)
+    lines = Lines(image)
+    try:
+        with open(exe, "rb") as file:
+            expected = dict(rows(ELFFile(file).get_dwarf_info()))
+        assert len(expected) > 3
+        found = {address: lines.find(module, address + module.bias) for address in expected}
+        assert {at: (os.path.basename(name), line) for at, (name, line) in found.items()} == expected
+    finally:
+        os.close(fd)
+
+
+def rows(info: DWARFInfo) -> Iterator[tuple[int, tuple[str, int]]]:
+    """Address -> (file, line), by pyelftools."""
+    for unit in info.iter_CUs():
+        program = info.line_program_for_CU(unit)
+        states = [entry.state for entry in program.get_entries() if entry.state]
+        first = 0 if program["version"] >= 5 else 1
+        for state, following in itertools.pairwise(states):
+            if not state.end_sequence and following.address > state.address:
+                name = program["file_entry"][state.file - first].name
+                yield state.address, (os.path.basename(name.decode()), state.line)
+
+
+@pytest.mark.parametrize("damage", range(40))
+def test_damaged_debug_information_costs_the_line_alone(source: pathlib.Path, damage: int) -> None:
+    exe = source.with_name("exe")
+    subprocess.run(["gcc", "-pie", "-g", "-o", exe, source], check=True)
+    with open(exe, "rb") as file:
+        sections = [s for s in ELFFile(file).iter_sections() if s.name.startswith(".debug_")]
+        places = [(s["sh_offset"], s["sh_size"]) for s in sections]
+    random = Random(damage)
+    data = bytearray(exe.read_bytes())
+    for offset, size in places:
+        for _ in range(random.randrange(1, 6)):
+            data[offset + random.randrange(min(size, 64))] = random.randrange(256)
+    exe.write_bytes(data)
+    image, module, fd = process(exe)
+    try:
+        lines = Lines(image)
+        for address in range(0x1000, 0x1200, 3):
+            assert isinstance(lines.find(module, module.bias + address), tuple)
     finally:
         os.close(fd)
 
