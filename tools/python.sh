@@ -6,7 +6,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 if command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq update </dev/null
+    # As with the other packages: one repository that does not answer is no reason to stop, the lists may still do.
+    apt-get -qq update </dev/null || echo "apt-get update failed: trying with the package lists that are here" >&2
     apt-get -qq install --no-install-recommends python3 </dev/null >/dev/null
 elif command -v dnf >/dev/null; then
     dnf -q -y install python3 </dev/null
