@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 from pycoredump.configure.kernel import Kernel
 from pycoredump.errors import PycoredumpError
 from tools import lock, packages
 
 REQUIREMENTS = pathlib.Path(__file__).parents[1] / "tests" / "requirements.txt"
+# An installed sshd would listen: the tests' own is only unpacked.
+SSHD = pathlib.Path(__file__).parents[1] / "build" / "sshd"
+SSHD_PACKAGES = ("openssh-server", "libwrap0")
 STAMP = "requirements.txt"  # in the environment: what was installed there
 
 
@@ -21,6 +26,7 @@ def main(argv: list[str]) -> int:
     try:
         for sentence in bring_packages():
             print(sentence, file=sys.stderr)
+        unpack_sshd(SSHD)
         environment(pathlib.Path(argv[1]), REQUIREMENTS.read_text())
     except PycoredumpError as e:
         print(f"{e}. {e.hint}".removesuffix(" "), file=sys.stderr)
@@ -36,6 +42,33 @@ def bring_packages() -> list[str]:
             stack.enter_context(lock.held())
             stack.enter_context(lock.restored(Kernel()))
         return packages.bring(packages.TEST)
+
+
+def unpack_sshd(directory: pathlib.Path) -> None:
+    """DIRECTORY/sshd, by Debian's package, where this host has none. Without it tests say what they skip."""
+    if shutil.which("sshd", path="/usr/sbin:/usr/bin") or (directory / "sshd").exists():
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    with tempfile.TemporaryDirectory() as place:
+        if _quiet(
+            "sh", "-c", 'cd "$1" && shift && apt-get download "$@"', "sh", place, *SSHD_PACKAGES
+        ).returncode:
+            return
+        root = directory / "root"
+        root.mkdir(parents=True, exist_ok=True)
+        for package in pathlib.Path(place).glob("*.deb"):
+            if _quiet("dpkg-deb", "-x", os.fspath(package), os.fspath(root)).returncode:
+                return
+    libraries = ":".join(sorted({os.fspath(path.parent) for path in root.rglob("*.so.*")}))
+    users = directory / "passwd"  # the package's own user, for sshd alone
+    users.write_text(
+        pathlib.Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
+    )
+    script = directory / "sshd"
+    start = f'mount --bind {users} /etc/passwd && LD_LIBRARY_PATH={libraries} exec {root}/usr/sbin/sshd "$@"'
+    script.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{start}' sh \"$@\"\n")
+    script.chmod(0o755)
 
 
 def environment(directory: pathlib.Path, requirements: str) -> None:

@@ -15,7 +15,9 @@ from pycoredump.configure.tree import Tree
 from pycoredump.errors import ConfigError
 
 pytestmark = pytest.mark.root
-PROGRAM = shutil.which("sshd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+# tools/prepare.py unpacks one where there is none.
+BUILD = pathlib.Path(__file__).parents[2] / "build" / "sshd"
+PROGRAM = shutil.which("sshd", path=f"/usr/sbin:/usr/bin:/usr/local/sbin:{BUILD}")
 
 if os.geteuid() != 0:
     pytest.skip("needs root for sshd's privilege separation directory", allow_module_level=True)
