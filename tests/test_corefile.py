@@ -278,3 +278,16 @@ def test_any_change_of_a_core_gives_a_layout_or_a_core_error(
 @given(st.sampled_from([VALID, VALID_32]), st.integers(0, 250), st.binary(min_size=8, max_size=8))
 def test_any_number_in_the_headers_gives_a_layout_or_a_core_error(core: bytes, at: int, word: bytes) -> None:
     whole(core[:at] + word + core[at + 8 :])
+
+
+@pytest.mark.parametrize("lost", [0, 1, 1 << 20])
+def test_notes_of_megabytes_are_held_as_they_came(lost: int) -> None:
+    """NT_X86_XSTATE of thousands of threads, on a processor with large registers."""
+    data = elfcore.core(more_notes=elfcore.note(0x202, bytes(range(256)) * (12 << 10)))
+    whole = corefile.parse(data)
+    came = data[: len(whole.head) - lost]
+    found = corefile.parse(came)
+    assert bytes(found.head) == came[: len(whole.head)]
+    assert found.whole is (lost == 0)
+    assert found.threads == whole.threads
+    assert found.process == whole.process

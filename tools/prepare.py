@@ -18,6 +18,17 @@ REQUIREMENTS = pathlib.Path(__file__).parents[1] / "tests" / "requirements.txt"
 # An installed sshd would listen: the tests' own is only unpacked.
 SSHD = pathlib.Path(__file__).parents[1] / "build" / "sshd"
 SSHD_PACKAGES = ("openssh-server", "libwrap0")
+# With its user, which the package would have made, for itself alone.
+SSHD_SCRIPT = """\
+#!/bin/sh
+exec unshare --mount sh -c '
+here=$1
+shift
+mount --bind "$here/passwd" /etc/passwd || exit 1
+for library in "$here"/root/usr/lib/*/libwrap.so.0; do
+    LD_LIBRARY_PATH=${library%/*} exec "$here/root/usr/sbin/sshd" "$@"
+done' sh "$(dirname "$0")" "$@"
+"""
 STAMP = "requirements.txt"  # in the environment: what was installed there
 
 
@@ -60,15 +71,10 @@ def unpack_sshd(directory: pathlib.Path) -> None:
         for package in pathlib.Path(place).glob("*.deb"):
             if _quiet("dpkg-deb", "-x", os.fspath(package), os.fspath(root)).returncode:
                 return
-    libraries = ":".join(sorted({os.fspath(path.parent) for path in root.rglob("*.so.*")}))
-    users = directory / "passwd"  # the package's own user, for sshd alone
-    users.write_text(
-        pathlib.Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
-    )
-    script = directory / "sshd"
-    start = f'mount --bind {users} /etc/passwd && LD_LIBRARY_PATH={libraries} exec {root}/usr/sbin/sshd "$@"'
-    script.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{start}' sh \"$@\"\n")
-    script.chmod(0o755)
+    users = pathlib.Path("/etc/passwd").read_text()
+    (directory / "passwd").write_text(f"{users}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
+    (directory / "sshd").write_text(SSHD_SCRIPT)
+    (directory / "sshd").chmod(0o755)
 
 
 def environment(directory: pathlib.Path, requirements: str) -> None:

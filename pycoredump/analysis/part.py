@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from pycoredump.analysis.elf import SHF_COMPRESSED
+from pycoredump.analysis.elf import DECOMPRESSED_MAX, SHF_COMPRESSED
 from pycoredump.errors import CoreError
 
 TYPE_CHECKING = False
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 PIECE = 64 << 10  # bytes inflated at once
 WINDOW = 4 << 20  # bytes kept behind the place that is inflated; who goes back further begins anew
-INFLATED_MAX = 256 << 20  # bytes of a section; it takes a second to come to the end of this
 ELFCOMPRESS_ZLIB = 1
 
 
@@ -74,8 +73,8 @@ class Inflated:
     """A compressed section. Going forward costs what is passed; going back further than the window, everything before."""
 
     def __init__(self, source: Source, start: int, packed: int, size: int) -> None:
-        if packed < 0 or size > INFLATED_MAX:
-            raise CoreError(f"A compressed section has {size} bytes, more than {INFLATED_MAX}")
+        if packed < 0 or size > DECOMPRESSED_MAX:
+            raise CoreError(f"A compressed section has {size} bytes, more than {DECOMPRESSED_MAX}")
         self._source = source
         self._first = start
         self._end_of_file = start + packed

@@ -6,7 +6,9 @@ import itertools
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from random import Random
 
@@ -20,10 +22,13 @@ from pycoredump.analysis import debugfiles
 from pycoredump.analysis.elf import Elf
 from pycoredump.analysis.image import Image
 from pycoredump.analysis.lines import Lines
+from pycoredump.analysis.linetable import LineTable
 from pycoredump.analysis.model import Module
-from pycoredump.analysis.source import FileSource
+from pycoredump.analysis.part import Plain
+from pycoredump.analysis.source import BytesSource, FileSource
 from pycoredump.analysis.symbols import Symbols
 from pycoredump.elfnote import MappedFile
+from pycoredump.errors import CoreError
 
 BASE = 0x5555_0000_0000
 SOURCE = """\
@@ -80,6 +85,11 @@ FLAGS = {
     "functions-apart": ["-g", "-O2", "-ffunction-sections"],
 }
 
+SPLIT = {  # addresses and ranges by index
+    "split4": ["-gdwarf-4", "-gsplit-dwarf", "-ffunction-sections"],
+    "split5": ["-gdwarf-5", "-gsplit-dwarf", "-ffunction-sections"],
+}
+
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
 def test_lines_of_a_compiler(source: pathlib.Path, flags: list[str]) -> None:
@@ -98,14 +108,21 @@ def test_lines_of_a_compiler(source: pathlib.Path, flags: list[str]) -> None:
         os.close(fd)
 
 
-@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
-def test_lines_are_those_that_pyelftools_reads(source: pathlib.Path, flags: list[str]) -> None:
-    exe = source.with_name("exe")
-    subprocess.run(["gcc", "-pie", "-O2", *flags, "-o", exe, source], check=True)
+@pytest.mark.parametrize("aranges", [True, False], ids=["aranges", "root-entries"])
+@pytest.mark.parametrize("flags", (FLAGS | SPLIT).values(), ids=FLAGS | SPLIT)
+def test_lines_are_those_that_pyelftools_reads(
+    source: pathlib.Path, flags: list[str], aranges: bool
+) -> None:
+    exe, other = source.with_name("exe"), source.with_name("other")
+    # pyelftools reads no split units of DWARF 5; the code is the same without them.
+    for path, chosen in ((exe, flags), (other, [flag for flag in flags if flag != "-gsplit-dwarf"])):
+        subprocess.run(["gcc", "-pie", "-O2", *chosen, "-o", path, source], check=True, cwd=source.parent)
+    if not aranges:  # as clang and rustc leave it
+        subprocess.run(["objcopy", "--remove-section=.debug_aranges", exe], check=True)
     image, module, fd = process(exe)
     lines = Lines(image)
     try:
-        with open(exe, "rb") as file:
+        with open(other, "rb") as file:
             expected = dict(rows(ELFFile(file).get_dwarf_info()))
         assert len(expected) > 3
         found = {address: lines.find(module, address + module.bias) for address in expected}
@@ -146,6 +163,19 @@ def test_damaged_debug_information_costs_the_line_alone(source: pathlib.Path, da
             assert isinstance(lines.find(module, module.bias + address), tuple)
     finally:
         os.close(fd)
+
+
+def test_a_table_of_files_of_no_size_is_refused() -> None:
+    """DW_FORM_flag_present takes no byte: any number of such names would fit."""
+    names = b"\x01\x01\x19" + b"\xff" * 9 + b"\x01"  # one column, a path of that form; 2**64 - 1 rows
+    header = b"\x01\x01\x01\xfb\x0e\x01" + names
+    program = b"\x00\x09\x02" + struct.pack("<Q", 0x1000) + b"\x01\x02\x10\x00\x01\x01"
+    body = struct.pack("<HBBI", 5, 8, 0, len(header)) + header + program
+    data = struct.pack("<I", len(body)) + body
+    table = LineTable(Plain(BytesSource(data), 0, len(data)), {}, 0, time.monotonic() + 5)
+    assert table.find(0x5000) == ("", 0)
+    with pytest.raises(CoreError, match="18446744073709551615 files"):
+        table.find(0x1000)
 
 
 def test_a_separate_debug_file_has_names_and_lines(source: pathlib.Path, tmp_path: pathlib.Path) -> None:
